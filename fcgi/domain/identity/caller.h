@@ -1,0 +1,74 @@
+/* caller.h - who calls: an API key with its owner, as one immutable, reference-counted picture.
+ *
+ * auth_key finds it in the process's cache (no database) or reads it; a cached picture is used
+ * only while the host's generation counters say it is current. A wrong checksum never reaches the
+ * database. Any thread, with that thread's own db session.
+ */
+#pragma once
+
+#include "domain/routing/host.h"
+#include "util/str.h"
+
+struct db;
+struct conf;
+struct keyring;
+
+enum key_status { KEY_ENABLED = 1, KEY_DISABLED = 2, KEY_EXPIRED = 3, KEY_EXHAUSTED = 4 };
+enum role { ROLE_USER = 1, ROLE_ADMIN = 10, ROLE_ROOT = 100 };
+
+struct cidr {
+    uint8_t addr[16]; /* IPv6, IPv4 as v4-mapped */
+    uint8_t bits;     /* 0..128 */
+};
+
+struct budget_rule { /* a daily, weekly or monthly budget of a key */
+    int64_t id;
+    char window; /* 'd', 'w', 'm' */
+    int64_t amount;
+    char timezone[48];
+};
+
+struct caller {
+    int64_t key_id, secret_id, user_id;
+    struct str key_name, user_name, user_group, key_group; /* key_group "" = the user's own */
+    bool key_disabled, user_disabled, unlimited_quota, test_mode, cross_group_retry;
+    enum role role;
+    int64_t expires_at; /* unix s, -1 = never */
+    uint64_t scopes;    /* enum scope bits, see scope.h */
+    bool model_limits_enabled;
+    const struct str *models; /* sorted; a trailing '*' is a prefix */
+    size_t n_models;
+    const struct cidr *allow_ips;
+    size_t n_allow_ips;
+    const struct str *auto_groups;
+    size_t n_auto_groups;
+    int64_t rpm_limit, tpm_limit, concurrency_limit;
+    const struct budget_rule *budgets;
+    size_t n_budgets;
+};
+
+struct auth; /* the cache and what it needs; one per process */
+
+struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cache_entries,
+                      int64_t ttl_ms);
+void auth_free(struct auth **a);
+
+/* The caller of a presented key (whole secret, blanks trimmed). ERR_KEY_INVALID for anything
+ * unknown; disabled and expired are *not* judged here (see auth_admit). *pin is the channel id of
+ * a "<key>-<id>" suffix, else 0. Release with caller_unref. */
+must_use enum err auth_key(struct auth *a, struct db *db, struct str presented,
+                           const struct caller **out, int64_t *pin, struct fault *f);
+void caller_unref(const struct caller **c);
+const struct caller *caller_ref(const struct caller *c);
+
+/* Status, expiry, owner, pin right: the checks every use of a key needs. */
+must_use enum err auth_admit(const struct caller *c, int64_t now_s, int64_t pin, struct fault *f);
+/* ip: textual client address. */
+must_use enum err auth_ip(const struct caller *c, struct str ip, struct fault *f);
+must_use enum err auth_model(const struct caller *c, struct str model, struct fault *f);
+
+/* Notes a use for last_used (written at most once a minute per secret, by the housekeeping call
+ * auth_flush_last_used in a thread that has a session). */
+void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct str model,
+                struct str user_agent);
+must_use enum err auth_flush_last_used(struct auth *a, struct db *db);

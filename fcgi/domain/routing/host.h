@@ -1,0 +1,48 @@
+/* host.h - what the workers of one host share: a small file mapped by all of them.
+ *
+ * Generation counters (a key, user or the catalogue changed: cached copies with another number are
+ * stale), channel health (cool-down with a half-open probe) and the list of workers. All fields
+ * are atomics; there is no lock, so a killed worker leaves nothing held. Any thread.
+ */
+#pragma once
+
+#include "util/err.h"
+
+struct host;
+
+/* Maps DIR/shared, making it (0600) when missing or of another version. */
+must_use enum err host_open(const char *run_dir, struct host **out, struct fault *f);
+void host_close(struct host **h);
+
+enum host_gen {
+    HOST_GEN_KEY,
+    HOST_GEN_USER,
+    HOST_GEN_CATALOG,
+    HOST_GEN_ACCESS_TOKEN,
+    HOST_GEN__MAX
+};
+/* The current generation of an entity (a counter per hash slot of id; CATALOG has one). */
+uint32_t host_gen(const struct host *h, enum host_gen kind, int64_t id);
+void host_gen_bump(struct host *h, enum host_gen kind, int64_t id);
+
+struct cooldown_rule {
+    int64_t failures, first_ms, max_ms;
+};
+enum host_health { HEALTH_OK, HEALTH_COOLING, HEALTH_PROBE };
+/* May a request use the channel now? HEALTH_PROBE: cool-down over and the caller is the one who
+ * tries; it must report with host_channel_ok/failed (a probe unreported for 60 s is given anew). */
+enum host_health host_channel_ask(struct host *h, int64_t channel_id);
+/* The same without claiming the probe: for planning and display. */
+enum host_health host_channel_peek(const struct host *h, int64_t channel_id);
+/* True when this ended a cool-down. */
+bool host_channel_ok(struct host *h, int64_t channel_id);
+/* retry_after_ms > 0: the provider's own wish. True when the channel starts to cool now. */
+bool host_channel_failed(struct host *h, int64_t channel_id, const struct cooldown_rule *rule,
+                         int64_t retry_after_ms);
+/* ms until the cool-down ends, 0 when it is not cooling. */
+int64_t host_channel_wait_ms(const struct host *h, int64_t channel_id);
+
+/* A slot for this process (pid, start time), freed by host_close or taken over when the pid is
+ * gone. Returns its index, or -1 when all 256 are taken. */
+int host_worker_join(struct host *h, int64_t worker_id);
+void host_worker_beat(struct host *h, int slot);

@@ -1,0 +1,36 @@
+/* conf.h - the configuration file: one table of keys (conf.def), from which come this struct, the
+ * parser, `tollgatectl config dump` and the manual page tollgate.conf(5).
+ *
+ * Format: `key = value` a line, `#` starts a comment, blanks around are dropped. An unknown key, a
+ * key given twice or a value out of range is refused with the line's number.
+ * Durations take a unit (ms, s, m, h), sizes K, M, G; both are stored in ms and bytes.
+ */
+#pragma once
+
+#include "util/err.h"
+
+#define CONF_STR_MAX 512
+
+struct conf {
+#define CONF_MEMBER_STR(m) char m[CONF_STR_MAX];
+#define CONF_MEMBER_INT(m) int64_t m;
+#define CONF_MEMBER_MS(m) int64_t m;
+#define CONF_MEMBER_SIZE(m) int64_t m;
+#define CONF_MEMBER_BOOL(m) bool m;
+#define CONF(key, member, type, def, min, max, flags, text) CONF_MEMBER_##type(member)
+#include "door/conf.def"
+#undef CONF
+};
+
+/* Every key at its default. */
+void conf_defaults(struct conf *c);
+/* Reads the file over the defaults. The fault's detail is "PATH:LINE: what is wrong". */
+must_use enum err conf_load(const char *path, struct conf *c, struct fault *f);
+/* For a reload: as conf_load, but keys not marked reloadable keep old's value; their names are
+ * appended to `kept` ("a, b") so that the operator can be told. */
+must_use enum err conf_reload(const char *path, const struct conf *old, struct conf *c,
+                              struct buf *kept, struct fault *f);
+/* "key = value" lines with their texts as comments; secret values are shown as ****. */
+void conf_dump(const struct conf *c, struct buf *out);
+/* tollgate.conf(5) as roff. */
+void conf_man(struct buf *out);

@@ -1,0 +1,52 @@
+/* db.h - the only way to MariaDB: one session, used by the thread that owns it.
+ *
+ * Statements are the named, typed rows of sql/queries/ (generated header door/queries.h); nothing
+ * else can be run except by db_script (migrations). A generated function looks like
+ *
+ *   enum err q_key_get(struct db *, const struct q_key_get_in *, struct q_key_get *row);   :one
+ *   enum err q_key_list(struct db *, const struct q_key_list_in *, q_key_list_row *fn, void *ctx);
+ * :many enum err q_key_delete(struct db *, const struct q_key_delete_in *, struct db_done *); :exec
+ *   enum err q_usage_add(struct db *, const struct q_usage_add_in *rows, size_t n, struct db_done
+ * *); :bulk
+ *
+ * Strings of a row are valid until the next call on the session (:many: until the callback
+ * returns). Errors: ERR_DB_NO_ROW (:one only), ERR_DB_DUPLICATE (unique key), ERR_DB_CONFLICT
+ * (deadlock, lock wait; the transaction is gone), ERR_DB_AWAY (no session: the next call connects
+ * anew), ERR_INTERNAL (a statement the server refuses: a bug, logged).
+ *
+ * A broken session is closed, never silently reconnected inside a transaction.
+ */
+#pragma once
+
+#include "util/err.h"
+
+struct db;
+
+struct db_conf {
+    const char *hosts; /* list tried in order: "/run/mysqld/mysqld.sock,db2:3306" */
+    const char *user, *password, *name;
+    int connect_timeout_s, io_timeout_s;
+};
+
+struct db_done {
+    int64_t affected; /* rows matched by UPDATE/DELETE (CLIENT_FOUND_ROWS), inserted by INSERT */
+    int64_t insert_id;
+};
+
+/* Call once in main, before threads. */
+void db_library_init(void);
+/* Never fails: the session is opened by the first call that needs it. conf is copied. */
+struct db *db_new(const struct db_conf *conf);
+void db_free(struct db **db);
+/* Opens the session when it is closed, pings otherwise. */
+must_use enum err db_ping(struct db *db);
+
+/* Runs fn in one transaction. OK commits, any other result rolls back. The whole is repeated, up
+ * to 8 times with growing random pauses (1..100 ms), on ERR_DB_CONFLICT and - when `idempotent` -
+ * on a session lost in or before COMMIT (the outcome of a lost COMMIT is unknown). So fn must set
+ * everything it computes anew on each run. Returns fn's error or the database's. */
+must_use enum err db_transaction(struct db *db, bool idempotent,
+                                 enum err (*fn)(struct db *db, void *ctx), void *ctx);
+
+/* Runs a text of several statements (migrations only; tollgatectl). f gets the server's message. */
+must_use enum err db_script(struct db *db, struct str sql, struct fault *f);

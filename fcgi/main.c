@@ -1,0 +1,5 @@
+/* tollgate.fcgi - the worker. */
+int main(void)
+{
+    return 0;
+}

@@ -1,0 +1,78 @@
+#include "util/queue.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void queue_init(struct queue *q) {
+    *q = (struct queue){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    must(q->fd >= 0);
+    lock_init(&q->lock);
+    list_init(&q->items);
+}
+
+void queue_free(struct queue *q) {
+    must(list_empty(&q->items));
+    base_closep(&q->fd);
+    lock_free(&q->lock);
+}
+
+void queue_wake(struct queue *q) {
+    uint64_t one = 1;
+    ssize_t n = write(q->fd, &one, sizeof one);
+    (void)n; /* full counter: a wake-up is already due */
+}
+
+bool queue_put(struct queue *q, struct list *node) {
+    bool first, closed;
+    {
+        LOCKED(&q->lock);
+        closed = q->closed;
+        first = q->count == 0;
+        if (!closed) {
+            list_push(&q->items, node);
+            q->count++;
+        }
+    }
+    if (!closed && first)
+        queue_wake(q);
+    return !closed;
+}
+
+void queue_close(struct queue *q) {
+    {
+        LOCKED(&q->lock);
+        q->closed = true;
+    }
+    queue_wake(q);
+}
+
+size_t queue_take(struct queue *q, struct list *into) {
+    uint64_t seen;
+    ssize_t n = read(q->fd, &seen, sizeof seen);
+    (void)n; /* EAGAIN: woken for another reason */
+    LOCKED(&q->lock);
+    size_t count = q->count;
+    if (count) {
+        q->items.next->prev = into->prev;
+        into->prev->next = q->items.next;
+        q->items.prev->next = into;
+        into->prev = q->items.prev;
+        list_init(&q->items);
+        q->count = 0;
+    }
+    return count;
+}
+
+bool queue_closed(struct queue *q) {
+    LOCKED(&q->lock);
+    return q->closed;
+}
+
+size_t queue_count(struct queue *q) {
+    LOCKED(&q->lock);
+    return q->count;
+}
+
+int queue_fd(const struct queue *q) {
+    return q->fd;
+}

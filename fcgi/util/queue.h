@@ -1,0 +1,33 @@
+/* queue.h - many threads put, one thread takes; the taker sleeps in epoll or poll on queue_fd().
+ *
+ * Items are intrusive list nodes. Putting wakes the taker only when the queue was empty, so a
+ * burst costs one wake-up. queue_take moves everything that waits in one go.
+ */
+#pragma once
+
+#include "util/list.h"
+#include "util/lock.h"
+
+struct queue {
+    struct lock lock;
+    struct list items;
+    size_t count;
+    int fd; /* eventfd */
+    bool closed;
+};
+
+void queue_init(struct queue *q);
+void queue_free(struct queue *q);
+/* False when the queue is closed (the item is not taken over). Any thread. */
+must_use bool queue_put(struct queue *q, struct list *node);
+/* No more puts succeed; the taker is woken. Any thread. */
+void queue_close(struct queue *q);
+/* Moves all waiting items to the end of *into, clears the wake-up; returns how many. Taker only. */
+size_t queue_take(struct queue *q, struct list *into);
+/* True once closed (items may still wait). */
+bool queue_closed(struct queue *q);
+size_t queue_count(struct queue *q);
+/* Readable while items wait or the queue was closed. */
+int queue_fd(const struct queue *q);
+/* Wakes the taker without an item. */
+void queue_wake(struct queue *q);
