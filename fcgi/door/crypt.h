@@ -1,9 +1,9 @@
 /* crypt.h - libsodium: hashes, sealed texts, passwords, random; and the site's secret files.
  *
  * The keyring is a directory (mode 0700, files 0600, made by `tollgatectl secrets init`), never in
- * the database: generations of a pepper (keyed hash of API keys and access tokens) and of a
- * sealing key (what must be readable again). New things use the newest generation; all are tried
- * when reading, so both generations work while rows are re-sealed.
+ * the database: a file a generation, "1.key", "2.key", ..., each with a pepper (keyed hash of API
+ * keys and access tokens) and a sealing key (what must be readable again). New things use the
+ * newest generation; all are tried when reading, so both work while rows are re-sealed.
  */
 #pragma once
 
@@ -44,6 +44,7 @@ bool crypt_equal(const void *a, const void *b, size_t n); /* constant time */
 void crypt_random(void *p, size_t n);
 uint32_t crypt_random_below(uint32_t limit);
 
-/* argon2id, libsodium's interactive limits; out is NUL-terminated text of at most 128 bytes. */
+/* argon2id, 19 MiB and 2 passes (OWASP); out is NUL-terminated text of at most 128 bytes.
+ * ERR_OVERLOADED when the memory for it cannot be had. About 20 ms of CPU: not in the loop. */
 must_use enum err crypt_password_hash(struct str password, char out[128]);
 bool crypt_password_ok(const char *hash, struct str password);

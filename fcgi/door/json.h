@@ -1,8 +1,9 @@
 /* json.h - json-c: management bodies and dialect conversion (never the relay's hot path).
  *
- * A tree belongs to one thread. Reading is strict: whole text, valid UTF-8, depth <= 32, no
- * duplicate members, no NaN, no out-of-range integers; nothing is coerced. Getters fill a fault
- * that names the field. Writing is done with buf_json and friends.
+ * A tree belongs to one thread. Reading is strict (RFC 8259): whole text, valid UTF-8, depth <= 32,
+ * no duplicate members, no NaN; nothing is coerced. An integer outside int64 is a JSON_DOUBLE, so
+ * it fails as the wrong type where an integer is wanted and is written back unchanged elsewhere.
+ * Getters fill a fault that names the field. Writing is done with buf_json and friends.
  */
 #pragma once
 
