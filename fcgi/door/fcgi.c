@@ -1,0 +1,313 @@
+#include "door/fcgi.h"
+
+#include "util/clock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define RECORD_MAX 65528 /* the largest content that needs no padding */
+#define TAIL_MAX (128u << 20)
+#define READ_STEP_TIMEOUT_S 5 /* a silent read is looked at this often */
+
+enum { FCGI_END = 3, FCGI_OUT = 6 };
+
+void fcgi_library_init(void) {
+    must(FCGX_Init() == 0);
+    /* FCGX_Init replaces an ignored SIGPIPE by a handler of its own */
+    must(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+}
+
+bool fcgi_inherited(void) {
+    int listening = 0;
+    socklen_t n = sizeof listening;
+    return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) == 0 && listening;
+}
+
+static int listen_unix(const char *path, int backlog, struct fault *f) {
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    if (!str_copy(str_c(path), sa.sun_path, sizeof sa.sun_path)) {
+        fault_set(f, ERR_FIELD_VALUE, "socket path longer than %zu bytes", sizeof sa.sun_path - 1);
+        return -1;
+    }
+    int fd AUTO(base_closep) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fault_set(f, ERR_INTERNAL, "socket: errno %d", errno), -1;
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) {
+            fault_set(f, ERR_CONFLICT, "%s: another process listens there", path);
+            return -1;
+        }
+        unlink(path);
+    }
+    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) != 0 || chmod(path, 0660) != 0 ||
+        listen(fd, backlog) != 0) {
+        fault_set(f, ERR_FIELD_VALUE, "%s: cannot listen (errno %d)", path, errno);
+        return -1;
+    }
+    int out = fd;
+    fd = -1;
+    return out;
+}
+
+static bool parse_loopback(struct str text, struct sockaddr_in6 *v6, struct sockaddr_in *v4) {
+    char host[64];
+    uint64_t port;
+    if (str_starts(text, STR("["))) {
+        ptrdiff_t end = str_find(text, ']');
+        if (end < 0 || !str_copy(str_sub(text, 1, (size_t)end - 1), host, sizeof host) ||
+            !str_starts(str_from(text, (size_t)end), STR("]:")) ||
+            !str_u64(str_from(text, (size_t)end + 2), &port) || port > 65535)
+            return false;
+        *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+        return inet_pton(AF_INET6, host, &v6->sin6_addr) == 1 &&
+               IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    }
+    struct str rest = text, name;
+    if (!str_cut(&rest, ':', &name) || !str_copy(name, host, sizeof host) ||
+        !str_u64(rest, &port) || port > 65535)
+        return false;
+    *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    return inet_pton(AF_INET, host, &v4->sin_addr) == 1 && ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+}
+
+int fcgi_listen(const char *address, int backlog, struct fault *f) {
+    if (strchr(address, '/'))
+        return listen_unix(address, backlog, f);
+    struct sockaddr_in6 v6 = {0};
+    struct sockaddr_in v4 = {0};
+    if (!parse_loopback(str_c(address), &v6, &v4)) {
+        fault_set(f, ERR_FIELD_VALUE, "%s: not a socket path and not a loopback address:port",
+                  address);
+        return -1;
+    }
+    bool is6 = v6.sin6_family == AF_INET6;
+    int fd AUTO(base_closep) = socket(is6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+           on = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, is6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
+             is6 ? sizeof v6 : sizeof v4) != 0 ||
+        listen(fd, backlog) != 0) {
+        fault_set(f, ERR_FIELD_VALUE, "%s: cannot listen (errno %d)", address, errno);
+        return -1;
+    }
+    int out = fd;
+    fd = -1;
+    return out;
+}
+
+static bool stopping; /* set once, by fcgi_stop */
+
+void fcgi_stop(void) {
+    __atomic_store_n(&stopping, true, __ATOMIC_RELEASE);
+    FCGX_ShutdownPending();
+}
+
+bool fcgi_accept(int listen_fd, struct fcgi_conn *c) {
+    FCGX_Request *r = base_alloc(sizeof *r);
+    must(FCGX_InitRequest(r, listen_fd, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
+    for (;;) {
+        if (__atomic_load_n(&stopping, __ATOMIC_ACQUIRE))
+            break;
+        if (FCGX_Accept_r(r) == 0) {
+            struct timeval step = {.tv_sec = READ_STEP_TIMEOUT_S};
+            setsockopt(r->ipcFd, SOL_SOCKET, SO_RCVTIMEO, &step, sizeof step);
+            *c = (struct fcgi_conn){
+                .fd = r->ipcFd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
+            return true;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            poll(NULL, 0, 20); /* out of descriptors: wait for some to be given back */
+    }
+    FCGX_Free(r, 1);
+    free(r);
+    return false;
+}
+
+const char *fcgi_param(const struct fcgi_conn *c, size_t i) {
+    return ((FCGX_Request *)c->request)->envp[i];
+}
+
+struct body {
+    char *p;
+    size_t n, cap, total;
+    int64_t started_ms;
+};
+
+/* Takes what the stream has buffered. */
+static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
+    size_t have = (size_t)(in->stop - in->rdNext);
+    b->total += have;
+    if ((int64_t)b->total <= rule->max) {
+        if (b->n + have + 1 > b->cap) {
+            b->cap = b->cap * 2 > b->n + have + 1 ? b->cap * 2 : b->n + have + 1;
+            b->p = base_realloc(b->p, b->cap);
+        }
+        memcpy(b->p + b->n, in->rdNext, have);
+        b->n += have;
+        b->p[b->n] = '\0';
+    }
+    in->rdNext = in->stop;
+    int64_t ms = clock_mono_ms() - b->started_ms;
+    if (ms > rule->deadline_ms ||
+        (ms > 10000 && rule->min_rate && (int64_t)b->total * 1000 / ms < rule->min_rate))
+        return ERR_BODY_SLOW;
+    return OK;
+}
+
+static enum err read_stream(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
+    for (;;) {
+        /* one byte makes libfcgi do exactly one fill; the rest of it is taken from the buffer */
+        int c = FCGX_GetChar(in);
+        if (c == EOF)
+            return FCGX_GetError(in) ? ERR_CLIENT_GONE : OK;
+        in->rdNext--;
+        enum err e = take_buffered(in, b, rule);
+        if (e)
+            return e;
+    }
+}
+
+enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi_body_rule *rule,
+                        char **body, size_t *n) {
+    FCGX_Request *r = c->request;
+    struct body b = {.started_ms = clock_mono_ms()};
+    *body = NULL;
+    *n = 0;
+    if (declared > 0 && declared <= rule->max) {
+        b.cap = (size_t)declared + 1;
+        b.p = base_alloc(b.cap);
+    }
+    enum err e = read_stream(r->in, &b, rule);
+    if (e == ERR_CLIENT_GONE && clock_mono_ms() - b.started_ms >= READ_STEP_TIMEOUT_S * 1000)
+        e = ERR_BODY_SLOW; /* the receive timeout looks like an error to libfcgi */
+    if (!e && (int64_t)b.total > rule->max)
+        e = ERR_BODY_TOO_LARGE;
+    if (!e && declared >= 0 && (int64_t)b.total != declared)
+        e = ERR_BODY_SHORT;
+    if (e || !b.n) {
+        free(b.p);
+        return e;
+    }
+    *body = b.p;
+    *n = b.n;
+    return OK;
+}
+
+void fcgi_release(struct fcgi_conn *c) {
+    FCGX_Request *r = c->request;
+    if (!r)
+        return;
+    r->ipcFd = -1; /* the descriptor stays with us */
+    FCGX_Free(r, 0);
+    free(r);
+    c->request = NULL;
+}
+
+static void header(unsigned char h[8], int type, uint16_t id, size_t n) {
+    h[0] = 1;
+    h[1] = (unsigned char)type;
+    h[2] = (unsigned char)(id >> 8);
+    h[3] = (unsigned char)id;
+    h[4] = (unsigned char)(n >> 8);
+    h[5] = (unsigned char)n;
+    h[6] = h[7] = 0;
+}
+
+/* Writes the vector; what the socket does not take is appended to the tail. */
+static bool write_vector(struct fcgi_conn *c, struct iovec *v, size_t nv) {
+    ssize_t wrote = 0;
+    if (!c->tail.n) {
+        struct msghdr m = {.msg_iov = v, .msg_iovlen = nv};
+        wrote = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (wrote < 0 && errno != EAGAIN && errno != EINTR)
+            return false;
+    }
+    size_t skip = wrote > 0 ? (size_t)wrote : 0;
+    for (size_t i = 0; i < nv; i++) {
+        size_t cut = skip < v[i].iov_len ? skip : v[i].iov_len;
+        skip -= cut;
+        buf_put(&c->tail, (char *)v[i].iov_base + cut, v[i].iov_len - cut);
+    }
+    return !c->tail.failed;
+}
+
+/* Frames p in records of RECORD_MAX; `end` adds the closing records to the last write. */
+static bool send_records(struct fcgi_conn *c, struct str p, bool end) {
+    unsigned char heads[16][8], closing[24];
+    header(closing, FCGI_OUT, c->id, 0);
+    header(closing + 8, FCGI_END, c->id, 8);
+    memset(closing + 16, 0, 8);
+    must(!c->ended);
+    c->ended = end;
+    do {
+        struct iovec v[2 * ARRAY_LEN(heads) + 1];
+        size_t nv = 0;
+        for (size_t i = 0; i < ARRAY_LEN(heads) && p.n; i++) {
+            size_t n = p.n < RECORD_MAX ? p.n : RECORD_MAX;
+            header(heads[i], FCGI_OUT, c->id, n);
+            v[nv++] = (struct iovec){heads[i], 8};
+            v[nv++] = (struct iovec){(void *)(uintptr_t)p.p, n};
+            p = str_from(p, n);
+        }
+        if (end && !p.n)
+            v[nv++] = (struct iovec){closing, sizeof closing};
+        if (nv && !write_vector(c, v, nv))
+            return false;
+    } while (p.n);
+    return true;
+}
+
+bool fcgi_send(struct fcgi_conn *c, struct str p) {
+    return send_records(c, p, false);
+}
+
+bool fcgi_send_end(struct fcgi_conn *c, struct str p) {
+    return send_records(c, p, true);
+}
+
+bool fcgi_flush(struct fcgi_conn *c) {
+    if (!c->tail.n)
+        return true;
+    ssize_t n = send(c->fd, c->tail.p, c->tail.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    if ((size_t)n == c->tail.n)
+        buf_free(&c->tail); /* idle streams keep no buffer */
+    else
+        buf_drop(&c->tail, (size_t)n);
+    return true;
+}
+
+size_t fcgi_pending(const struct fcgi_conn *c) {
+    return c->tail.n;
+}
+
+bool fcgi_wait(struct fcgi_conn *c, int timeout_ms) {
+    int64_t until = clock_mono_ms() + timeout_ms;
+    while (c->tail.n) {
+        int64_t left = until - clock_mono_ms();
+        struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+        if (left <= 0 || poll(&p, 1, (int)left) < 0 || !fcgi_flush(c))
+            return false;
+    }
+    return true;
+}
+
+void fcgi_close(struct fcgi_conn *c) {
+    fcgi_release(c);
+    base_closep(&c->fd);
+    buf_free(&c->tail);
+}

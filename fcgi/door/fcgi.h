@@ -1,0 +1,63 @@
+/* fcgi.h - libfcgi: accepting requests of the web server, and answering them without blocking.
+ *
+ * fcgi_accept and the reading functions are for a front thread and may block. Once the body is
+ * read, fcgi_release gives back everything libfcgi holds; from then on the connection is one
+ * descriptor and a few words, and answers are framed here and written with MSG_DONTWAIT, because
+ * libfcgi can only write blocking. The same functions serve a front thread (with fcgi_wait).
+ */
+#pragma once
+
+#include "util/buf.h"
+#include "util/err.h"
+
+struct fcgi_conn {
+    int fd;
+    uint16_t id;
+    struct buf tail; /* framed bytes the socket did not take yet */
+    bool ended;      /* the end record is sent or in tail */
+    void *request;   /* FCGX_Request until fcgi_release */
+};
+
+/* Once in main before threads; leaves SIGPIPE ignored. */
+void fcgi_library_init(void);
+/* True when fd 0 is a listening socket that a parent handed over. */
+bool fcgi_inherited(void);
+/* Listens on a unix socket path (made 0660, a stale one is replaced) or on a loopback
+ * "127.0.0.1:9000" / "[::1]:9000". Returns the descriptor, or -1 with the fault filled in. */
+int fcgi_listen(const char *address, int backlog, struct fault *f);
+
+/* Waits for the next request and reads its parameters. False when stopping (or interrupted by a
+ * signal after fcgi_stop). The connection is the caller's: fcgi_close it. */
+must_use bool fcgi_accept(int listen_fd, struct fcgi_conn *c);
+/* No fcgi_accept returns a request after this; blocked ones need a signal (SIGUSR1) to notice. */
+void fcgi_stop(void);
+
+/* "NAME=value", i from 0; NULL at the end. Valid until fcgi_release. */
+const char *fcgi_param(const struct fcgi_conn *c, size_t i);
+
+struct fcgi_body_rule {
+    int64_t max;         /* bytes */
+    int64_t deadline_ms; /* for the whole body */
+    int64_t min_rate;    /* bytes/s, judged after 10 s; 0 = none */
+};
+/* Reads the body to its end into *body (malloc'ed and NUL-terminated, NULL when empty; the caller
+ * frees). declared = CONTENT_LENGTH or -1. ERR_BODY_TOO_LARGE (the rest is read and dropped, so
+ * that the answer reaches the client), ERR_BODY_SLOW, ERR_BODY_SHORT, ERR_CLIENT_GONE. */
+must_use enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared,
+                                 const struct fcgi_body_rule *rule, char **body, size_t *n);
+/* Frees what libfcgi holds; parameters and unread body are gone. */
+void fcgi_release(struct fcgi_conn *c);
+
+/* Frames p as output and writes what the socket takes; the rest waits in tail. False when the web
+ * server has closed. Send more only when fcgi_pending() is 0 (that is the back-pressure). */
+must_use bool fcgi_send(struct fcgi_conn *c, struct str p);
+/* p, then the end of the request, in one write where possible. */
+must_use bool fcgi_send_end(struct fcgi_conn *c, struct str p);
+/* Writes more of the tail. False when the web server has closed. */
+must_use bool fcgi_flush(struct fcgi_conn *c);
+size_t fcgi_pending(const struct fcgi_conn *c);
+/* Blocks until the tail is written, at most timeout_ms. Front threads only. */
+must_use bool fcgi_wait(struct fcgi_conn *c, int timeout_ms);
+/* Plain close (also of a connection that was not answered: the web server then makes a 5xx or cuts
+ * the client off). */
+void fcgi_close(struct fcgi_conn *c);

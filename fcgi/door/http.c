@@ -1,0 +1,363 @@
+#include "door/http.h"
+
+#include "util/list.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#define READ_BUFFER 16384 /* per running transfer: libcurl's default, its largest single callback \
+                           */
+#define MAX_IDLE_HANDLES 1024
+
+struct http_call {
+    struct list node; /* in http.idle when free */
+    struct http *http;
+    CURL *easy;
+    struct curl_slist *headers;
+    const struct http_events *events;
+    void *ctx;
+    struct http_head head;
+    char content_type[128], request_id[128];
+    size_t head_bytes, head_max;
+    bool head_done, got_data, refused, invalid, ended;
+};
+
+struct http {
+    struct poller *poller;
+    CURLM *multi;
+    struct timer timer;
+    struct list idle; /* handles ready for use; LIFO keeps their memory warm */
+    size_t n_idle, n_sockets;
+    struct http_conf conf;
+};
+
+struct socket {
+    struct watch watch;
+    struct http *http;
+};
+
+void http_library_init(void) {
+    must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+static void collect(struct http *h);
+
+static void drive(struct http *h, curl_socket_t fd, int what) {
+    int running;
+    curl_multi_socket_action(h->multi, fd, what, &running);
+    collect(h);
+}
+
+static void on_socket_ready(struct watch *w, uint32_t events) {
+    struct socket *s = CONTAINER_OF(w, struct socket, watch);
+    int what = 0;
+    if (events & EPOLLIN)
+        what |= CURL_CSELECT_IN;
+    if (events & EPOLLOUT)
+        what |= CURL_CSELECT_OUT;
+    if (events & (EPOLLERR | EPOLLHUP))
+        what |= CURL_CSELECT_ERR;
+    drive(s->http, w->fd, what);
+}
+
+static void on_timer(struct timer *t) {
+    drive(CONTAINER_OF(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int timer_wanted(CURLM *multi, long ms, void *ctx) {
+    struct http *h = ctx;
+    (void)multi;
+    if (ms < 0)
+        poller_timer_clear(h->poller, &h->timer);
+    else
+        poller_timer_set(h->poller, &h->timer, h->poller->now_us + ms * 1000);
+    return 0;
+}
+
+static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
+    struct http *h = ctx;
+    struct socket *s = socket_ctx;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (s) {
+            poller_watch(h->poller, &s->watch, 0);
+            poller_bury(h->poller, s);
+            h->n_sockets--;
+        }
+        return 0;
+    }
+    if (!s) {
+        s = base_zalloc(sizeof *s);
+        s->http = h;
+        s->watch = (struct watch){.fn = on_socket_ready, .fd = fd};
+        h->n_sockets++;
+        curl_multi_assign(h->multi, fd, s);
+    }
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    poller_watch(h->poller, &s->watch, events);
+    return 0;
+}
+
+static void copy_value(struct str v, char *to, size_t cap, struct str *view) {
+    v = str_sub(v, 0, cap - 1);
+    memcpy(to, v.p, v.n);
+    *view = (struct str){to, v.n};
+}
+
+static int64_t parse_retry_after(struct str v) {
+    int64_t s;
+    char date[64];
+    if (str_i64(v, &s))
+        return s > 0 && s < 86400 ? s * 1000 : 0;
+    time_t at = str_copy(v, date, sizeof date) ? curl_getdate(date, NULL) : -1;
+    time_t now = time(NULL);
+    return at > now && at - now < 86400 ? (int64_t)(at - now) * 1000 : 0;
+}
+
+static void take_header(struct http_call *c, struct str line) {
+    struct str name, value = line;
+    if (!str_cut(&value, ':', &name) || !value.p)
+        return;
+    value = str_trim(value);
+    int64_t n;
+    if (str_ieq(name, STR("content-type")))
+        copy_value(value, c->content_type, sizeof c->content_type, &c->head.content_type);
+    else if (str_ieq(name, STR("x-request-id")) || str_ieq(name, STR("request-id")))
+        copy_value(value, c->request_id, sizeof c->request_id, &c->head.request_id);
+    else if (str_ieq(name, STR("retry-after")))
+        c->head.retry_after_ms = parse_retry_after(value);
+    else if (str_ieq(name, STR("content-length")) && str_i64(value, &n))
+        c->head.content_length = n;
+}
+
+static void start_head(struct http_call *c, struct str line) {
+    struct str rest = line, version, status;
+    int64_t code = 0;
+    c->head = (struct http_head){.content_length = -1};
+    c->head.content_type = c->head.request_id = STR("");
+    if (str_cut(&rest, ' ', &version) && str_cut(&rest, ' ', &status))
+        if (!str_i64(str_trim(status), &code))
+            code = 0;
+    c->head.status = (int)code;
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *ctx) {
+    struct http_call *c = ctx;
+    struct str line = str_of(p, size * n);
+    if (c->head_done) /* trailers */
+        return line.n;
+    c->head_bytes += line.n;
+    if (c->head_bytes > c->head_max) {
+        c->invalid = true;
+        return 0;
+    }
+    if (str_starts(line, STR("HTTP/"))) {
+        start_head(c, line);
+    } else if (str_trim(line).n) {
+        take_header(c, line);
+    } else if (c->head.status >= 200) {
+        c->head_done = true;
+        if (!c->events->on_head(c->ctx, &c->head)) {
+            c->refused = true;
+            return 0;
+        }
+    }
+    return line.n;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
+    struct http_call *c = ctx;
+    c->got_data = true;
+    switch (c->events->on_data(c->ctx, str_of(p, size * n))) {
+    case HTTP_TAKEN:
+        return size * n;
+    case HTTP_PAUSE:
+        return CURL_WRITEFUNC_PAUSE;
+    case HTTP_STOP:
+        break;
+    }
+    c->refused = true;
+    return CURL_WRITEFUNC_ERROR;
+}
+
+#define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
+
+/* What is the same for every call; set once per handle. */
+static void prepare(struct http_call *c) {
+    CURL *e = c->easy;
+    SET(e, CURLOPT_PRIVATE, c);
+    SET(e, CURLOPT_NOSIGNAL, 1L);
+    SET(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(e, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(e, CURLOPT_PROXY, "");
+    SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
+    SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    SET(e, CURLOPT_PIPEWAIT, 1L);
+    SET(e, CURLOPT_HEADERFUNCTION, on_header);
+    SET(e, CURLOPT_HEADERDATA, c);
+    SET(e, CURLOPT_WRITEFUNCTION, on_body);
+    SET(e, CURLOPT_WRITEDATA, c);
+    if (c->http->conf.ca_file[0])
+        SET(e, CURLOPT_CAINFO, c->http->conf.ca_file);
+}
+
+static struct http_call *take_handle(struct http *h) {
+    if (!list_empty(&h->idle)) {
+        struct http_call *c = CONTAINER_OF(h->idle.prev, struct http_call, node);
+        list_remove(&c->node);
+        h->n_idle--;
+        return c;
+    }
+    struct http_call *c = base_zalloc(sizeof *c);
+    list_init(&c->node);
+    c->http = h;
+    c->easy = curl_easy_init();
+    must(c->easy != NULL);
+    prepare(c);
+    return c;
+}
+
+static void destroy(struct http_call *c) {
+    curl_easy_cleanup(c->easy);
+    free(c);
+}
+
+static void give_back(struct http_call *c) {
+    struct http *h = c->http;
+    curl_slist_free_all(c->headers);
+    c->headers = NULL;
+    SET(c->easy, CURLOPT_HTTPHEADER, NULL);
+    SET(c->easy, CURLOPT_POSTFIELDS, NULL);
+    c->ended = true;
+    if (h->n_idle >= MAX_IDLE_HANDLES) {
+        destroy(c);
+        return;
+    }
+    list_push(&h->idle, &c->node);
+    h->n_idle++;
+}
+
+struct http_call *http_start(struct http *h, const struct http_ask *ask) {
+    struct http_call *c = take_handle(h);
+    c->events = ask->events;
+    c->ctx = ask->ctx;
+    c->head_bytes = 0;
+    c->head_max = (size_t)h->conf.max_head_bytes;
+    c->head = (struct http_head){.content_length = -1};
+    c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
+    c->headers = curl_slist_append(NULL, "Expect:");
+    for (const char *const *line = ask->headers; *line; line++) {
+        c->headers = curl_slist_append(c->headers, *line);
+        must(c->headers != NULL);
+    }
+    SET(c->easy, CURLOPT_URL, ask->url);
+    SET(c->easy, CURLOPT_HTTPHEADER, c->headers);
+    SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
+    if (strcmp(ask->method, "GET") == 0) {
+        SET(c->easy, CURLOPT_HTTPGET, 1L);
+    } else {
+        SET(c->easy, CURLOPT_POST, 1L);
+        SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.n);
+        SET(c->easy, CURLOPT_POSTFIELDS, ask->body.p ? ask->body.p : "");
+    }
+    must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+    return c;
+}
+
+void http_resume(struct http_call *c) {
+    curl_easy_pause(c->easy, CURLPAUSE_CONT);
+}
+
+void http_cancel(struct http_call **call) {
+    struct http_call *c = *call;
+    *call = NULL;
+    if (!c)
+        return;
+    must(!c->ended);
+    must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
+    give_back(c);
+}
+
+static enum http_end end_of(const struct http_call *c, CURLcode rc) {
+    if (c->refused)
+        return HTTP_REFUSED;
+    if (c->invalid)
+        return HTTP_INVALID;
+    if (rc == CURLE_OK)
+        return c->head_done ? HTTP_DONE : HTTP_INVALID;
+    if (c->head_done)
+        return HTTP_BROKEN;
+    if (rc == CURLE_OPERATION_TIMEDOUT)
+        return HTTP_CONNECT_TIMEOUT;
+    if (rc == CURLE_WEIRD_SERVER_REPLY || rc == CURLE_UNSUPPORTED_PROTOCOL ||
+        rc == CURLE_URL_MALFORMAT)
+        return HTTP_INVALID;
+    return HTTP_UNREACHABLE;
+}
+
+static void collect(struct http *h) {
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(h->multi, &left))) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        struct http_call *c;
+        CURLcode rc = m->data.result;
+        char *private;
+        must(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK);
+        c = (struct http_call *)(void *)private;
+        must(curl_multi_remove_handle(h->multi, c->easy) == CURLM_OK);
+        enum http_end end = end_of(c, rc);
+        const struct http_events *events = c->events;
+        void *ctx = c->ctx;
+        give_back(c);
+        events->on_end(ctx, end);
+    }
+}
+
+void http_reconfigure(struct http *h, const struct http_conf *conf) {
+    const char *ca = h->conf.ca_file; /* handles keep the file they were made with */
+    h->conf = *conf;
+    h->conf.ca_file = ca;
+    curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)conf->max_connections);
+    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)conf->max_connections);
+}
+
+struct http *http_new(struct poller *p, const struct http_conf *conf) {
+    struct http *h = base_zalloc(sizeof *h);
+    h->poller = p;
+    h->conf = *conf;
+    h->timer.fn = on_timer;
+    list_init(&h->idle);
+    h->multi = curl_multi_init();
+    must(h->multi != NULL);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+    http_reconfigure(h, conf);
+    return h;
+}
+
+void http_free(struct http **hp) {
+    struct http *h = *hp;
+    *hp = NULL;
+    if (!h)
+        return;
+    LIST_EACH_SAFE (n, next, &h->idle) {
+        list_remove(n);
+        destroy(CONTAINER_OF(n, struct http_call, node));
+    }
+    must(curl_multi_cleanup(h->multi) == CURLM_OK);
+    poller_timer_clear(h->poller, &h->timer);
+    free(h);
+}
+
+size_t http_connections(const struct http *h) {
+    return h->n_sockets;
+}

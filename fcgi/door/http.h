@@ -1,0 +1,66 @@
+/* http.h - libcurl's multi interface: all transfers to providers of one process, on one poller.
+ *
+ * Everything here belongs to the loop thread. A call reports through its http_events; after
+ * on_end it is gone. Connections, DNS, TLS sessions and HTTP/2 streams are shared by all calls.
+ */
+#pragma once
+
+#include "util/buf.h"
+#include "util/err.h"
+#include "util/poller.h"
+
+struct http;
+struct http_call;
+
+struct http_head { /* of the final (not 1xx) answer; views valid during on_head */
+    int status;
+    struct str content_type, request_id;
+    int64_t retry_after_ms; /* 0 = none; delta-seconds or HTTP-date */
+    int64_t content_length; /* -1 = unknown */
+};
+
+enum http_end {
+    HTTP_DONE,
+    HTTP_UNREACHABLE, /* resolve, connect, TLS, or closed before the first answer byte */
+    HTTP_CONNECT_TIMEOUT,
+    HTTP_BROKEN,  /* the answer stopped before its end */
+    HTTP_INVALID, /* not HTTP, or header block too large */
+    HTTP_REFUSED, /* a callback said so */
+};
+
+struct http_events {
+    /* Once per call. False ends the call with HTTP_REFUSED. */
+    bool (*on_head)(void *ctx, const struct http_head *head);
+    enum http_flow { HTTP_TAKEN, HTTP_PAUSE, HTTP_STOP } (*on_data)(void *ctx, struct str p);
+    void (*on_end)(void *ctx, enum http_end end);
+};
+
+struct http_conf {
+    int64_t connect_timeout_ms, max_connections, max_head_bytes;
+    const char *ca_file; /* "" = the system's */
+};
+
+struct http_ask {
+    const char *method; /* "POST", "GET" */
+    const char *url;
+    const char *const *headers; /* NULL-terminated "Name: value" lines; copied */
+    struct str body;            /* must stay valid until on_end */
+    const struct http_events *events;
+    void *ctx;
+};
+
+/* Once in main before threads. */
+void http_library_init(void);
+struct http *http_new(struct poller *p, const struct http_conf *conf);
+void http_free(struct http **h);
+/* Applies to calls started from now on. */
+void http_reconfigure(struct http *h, const struct http_conf *conf);
+/* Never calls back before it returns. */
+struct http_call *http_start(struct http *h, const struct http_ask *ask);
+/* After HTTP_PAUSE: the same data is handed over again (on_data may run inside). */
+void http_resume(struct http_call *c);
+/* Ends the call without on_end and closes its connection (HTTP/1.1) or stream (HTTP/2). Allowed
+ * inside on_head and on_data only by returning false / HTTP_STOP instead. */
+void http_cancel(struct http_call **c);
+/* Open connections, for /metrics. */
+size_t http_connections(const struct http *h);

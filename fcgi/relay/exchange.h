@@ -1,0 +1,98 @@
+/* exchange.h - one proxied request, from the moment it is read to the moment it is settled.
+ *
+ * The members stand in the order in which the steps fill them; a step reads only what is above.
+ * A front thread fills the first half and hands the exchange to the loop thread through a queue;
+ * from then on only the loop touches it, until exchange_free.
+ */
+#pragma once
+
+#include "domain/billing/billing.h"
+#include "domain/identity/caller.h"
+#include "domain/routing/plan.h"
+#include "door/fcgi.h"
+#include "door/http.h"
+#include "relay/dialect.h"
+#include "relay/peek.h"
+#include "relay/scan.h"
+#include "relay/sse.h"
+#include "util/arena.h"
+
+struct conf;
+
+struct request { /* what the web server sent; views into exchange.mem */
+    struct str method, path, query, content_type, content_encoding, remote_ip, forwarded_for;
+    struct str authorization, x_api_key, api_key, x_goog_api_key, anthropic_version,
+        anthropic_beta, openai_beta, user_agent, accept_language, cookie, origin, sec_fetch_site,
+        idempotency_key, new_api_user, request_headers /* Access-Control-Request-Headers */, id;
+    int64_t content_length; /* -1 = not sent */
+    size_t header_bytes;
+};
+
+enum answer_mode {
+    ANSWER_NONE,   /* no answer byte from the provider yet */
+    ANSWER_ERROR,  /* collecting a provider's error body */
+    ANSWER_WHOLE,  /* collecting a JSON answer, to know its cost before the head is sent */
+    ANSWER_EVENTS, /* server-sent events, passed on event by event */
+    ANSWER_BYTES,  /* anything else, passed on as it comes */
+};
+
+struct exchange {
+    struct list node; /* the queue, then the loop's list of open exchanges */
+    struct relay *relay;
+    struct arena mem;
+    struct fcgi_conn conn;
+    struct request rq;
+    int64_t started_us, started_mono_us;
+
+    /* route */
+    enum dialect dialect;
+    struct str endpoint;  /* the route's path, for the usage row */
+    bool free_of_charge;  /* token counting */
+    bool multipart;
+
+    /* caller */
+    const struct caller *caller;
+    struct catalog *catalog;
+    struct str ip;
+
+    /* body */
+    char *body;
+    size_t body_n;
+    struct peek peek;
+
+    /* hold and plan */
+    const struct model *model;
+    struct hold *hold;
+    int64_t clamp_max_tokens; /* > 0: the balance pays no more */
+    struct plan plan;
+
+    /* attempt (loop thread from here on) */
+    size_t next_step;                 /* in plan */
+    const struct plan_step *step;     /* the running or last attempt's */
+    int attempts;
+    struct http_call *call;
+    struct buf sent;                  /* edited body, when the client's could not be sent as it is */
+    int64_t attempt_mono_us, activity_mono_us, wrote_mono_us;
+    struct fault fault;               /* why the last attempt failed */
+    int upstream_status;              /* the last provider's status, 0 = none */
+    struct str upstream_id;
+
+    /* answer */
+    enum answer_mode mode;
+    bool committed;     /* the head went out */
+    bool client_gone, draining, paused, finished;
+    enum end_reason end;
+    struct str content_type;
+    struct buf held;    /* an error body or a whole JSON answer */
+    struct sse sse;
+    struct scan scan;
+    int64_t delivered_tokens; /* estimate of what reached the client, for cut answers */
+
+    struct watch peer;
+    struct timer timer;
+    struct outcome outcome;
+};
+
+struct exchange *exchange_new(void);
+/* Releases everything that is left; a hold must have been settled before. */
+void exchange_free(struct exchange **x);

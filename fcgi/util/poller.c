@@ -1,0 +1,133 @@
+#include "util/poller.h"
+
+#include "util/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+void poller_init(struct poller *p) {
+    *p = (struct poller){.fd = epoll_create1(EPOLL_CLOEXEC), .now_us = clock_mono_us()};
+    must(p->fd >= 0);
+}
+
+static void dig(struct poller *p) {
+    while (p->n_graves)
+        free(p->graves[--p->n_graves]);
+}
+
+void poller_bury(struct poller *p, void *memory) {
+    if (p->n_graves == p->cap_graves) {
+        p->cap_graves = p->cap_graves ? p->cap_graves * 2 : 64;
+        p->graves = base_realloc(p->graves, p->cap_graves * sizeof *p->graves);
+    }
+    p->graves[p->n_graves++] = memory;
+}
+
+void poller_free(struct poller *p) {
+    must(p->n_timers == 0);
+    dig(p);
+    base_freep(&p->graves);
+    base_closep(&p->fd);
+    base_freep(&p->heap);
+}
+
+void poller_watch(struct poller *p, struct watch *w, uint32_t events) {
+    if (w->events == events)
+        return;
+    int op = !w->events ? EPOLL_CTL_ADD : events ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
+    struct epoll_event ev = {.events = events, .data.ptr = w};
+    int rc = epoll_ctl(p->fd, op, w->fd, &ev);
+    /* a descriptor closed under us has left epoll by itself */
+    must(rc == 0 || (op != EPOLL_CTL_ADD && (errno == EBADF || errno == ENOENT)));
+    w->events = events;
+}
+
+static void put(struct poller *p, size_t i, struct timer *t) {
+    p->heap[i] = t;
+    t->at = i + 1;
+}
+
+static void sift_up(struct poller *p, size_t i, struct timer *t) {
+    while (i && p->heap[(i - 1) / 2]->due_us > t->due_us) {
+        put(p, i, p->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    put(p, i, t);
+}
+
+static void sift_down(struct poller *p, size_t i, struct timer *t) {
+    for (;;) {
+        size_t kid = 2 * i + 1;
+        if (kid >= p->n_timers)
+            break;
+        if (kid + 1 < p->n_timers && p->heap[kid + 1]->due_us < p->heap[kid]->due_us)
+            kid++;
+        if (p->heap[kid]->due_us >= t->due_us)
+            break;
+        put(p, i, p->heap[kid]);
+        i = kid;
+    }
+    put(p, i, t);
+}
+
+void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us) {
+    if (t->at) {
+        int64_t was = t->due_us;
+        t->due_us = due_us;
+        if (due_us < was)
+            sift_up(p, t->at - 1, t);
+        else
+            sift_down(p, t->at - 1, t);
+        return;
+    }
+    if (p->n_timers == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 64;
+        p->heap = base_realloc(p->heap, p->cap * sizeof *p->heap);
+    }
+    t->due_us = due_us;
+    sift_up(p, p->n_timers++, t);
+}
+
+void poller_timer_clear(struct poller *p, struct timer *t) {
+    if (!t->at)
+        return;
+    size_t i = t->at - 1;
+    struct timer *last = p->heap[--p->n_timers];
+    t->at = 0;
+    if (last == t)
+        return;
+    if (i && p->heap[(i - 1) / 2]->due_us > last->due_us)
+        sift_up(p, i, last);
+    else
+        sift_down(p, i, last);
+}
+
+static int wait_ms(const struct poller *p, int max_wait_ms) {
+    if (!p->n_timers)
+        return max_wait_ms;
+    int64_t left = p->heap[0]->due_us - clock_mono_us();
+    int64_t ms = left <= 0 ? 0 : (left + 999) / 1000;
+    if (max_wait_ms >= 0 && ms > max_wait_ms)
+        ms = max_wait_ms;
+    return ms > 60000 ? 60000 : (int)ms;
+}
+
+void poller_run(struct poller *p, int max_wait_ms) {
+    struct epoll_event ev[256];
+    int n = epoll_wait(p->fd, ev, (int)ARRAY_LEN(ev), wait_ms(p, max_wait_ms));
+    must(n >= 0 || errno == EINTR);
+    p->now_us = clock_mono_us();
+    for (int i = 0; i < n; i++) {
+        struct watch *w = ev[i].data.ptr;
+        if (w->events)
+            w->fn(w, ev[i].events);
+    }
+    while (p->n_timers && p->heap[0]->due_us <= p->now_us) {
+        struct timer *t = p->heap[0];
+        poller_timer_clear(p, t);
+        t->fn(t);
+    }
+    dig(p);
+}

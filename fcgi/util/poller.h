@@ -1,0 +1,44 @@
+/* poller.h - one thread's epoll and its timers.
+ *
+ * A watch is embedded in the object that owns the descriptor; poller_run calls its function with
+ * the epoll events. A timer is embedded too and sits in a binary heap; setting it again moves it.
+ * Nothing here is thread safe: everything belongs to the thread that runs the poller (use
+ * util/queue to reach it from another).
+ */
+#pragma once
+
+#include "util/base.h"
+
+struct watch {
+    void (*fn)(struct watch *w, uint32_t events);
+    int fd;
+    uint32_t events; /* 0 = not registered */
+};
+
+struct timer {
+    void (*fn)(struct timer *t);
+    int64_t due_us; /* monotonic */
+    size_t at;      /* 1 + index in the heap, 0 = not set */
+};
+
+struct poller {
+    int fd;
+    struct timer **heap;
+    size_t n_timers, cap;
+    int64_t now_us; /* monotonic, read once per round */
+    void **graves;  /* to be freed at the end of the round */
+    size_t n_graves, cap_graves;
+};
+
+void poller_init(struct poller *p);
+void poller_free(struct poller *p);
+/* Registers, changes or (events == 0) removes w->fd. */
+void poller_watch(struct poller *p, struct watch *w, uint32_t events);
+void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us);
+void poller_timer_clear(struct poller *p, struct timer *t);
+/* Waits for events or the next timer, but at most max_wait_ms (-1: as long as it takes), and
+ * calls what is due. A watch removed by an earlier callback of the same round is not called; its
+ * memory must outlive the round, so give it to poller_bury. */
+void poller_run(struct poller *p, int max_wait_ms);
+/* Frees p (with free) when the current round is over. */
+void poller_bury(struct poller *p, void *memory);
