@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "domain/identity/cidr.h"
 #include "domain/routing/host.h"
 #include "util/str.h"
 
@@ -15,11 +16,6 @@ struct keyring;
 
 enum key_status { KEY_ENABLED = 1, KEY_DISABLED = 2, KEY_EXPIRED = 3, KEY_EXHAUSTED = 4 };
 enum role { ROLE_USER = 1, ROLE_ADMIN = 10, ROLE_ROOT = 100 };
-
-struct cidr {
-    uint8_t addr[16]; /* IPv6, IPv4 as v4-mapped */
-    uint8_t bits;     /* 0..128 */
-};
 
 struct budget_rule { /* a daily, weekly or monthly budget of a key */
     int64_t id;
