@@ -1,12 +1,14 @@
 /* dialect.h - what differs between OpenAI, Anthropic and Gemini, as one const struct each.
  *
  * Adding a dialect: a row in enum dialect (domain/catalog), a file dialect_<name>.c, a row in the
- * table of dialect.c.
+ * table of dialect.c. Everything here is pure; any thread.
  */
 #pragma once
 
 #include "domain/catalog/catalog.h"
 #include "util/err.h"
+
+struct json;
 
 struct model_entry { /* one model of a list */
     struct str name, owned_by, display_name;
@@ -17,24 +19,35 @@ struct dialect_ops {
     const char *name;
     /* The whole error body for a fault of ours. */
     void (*error)(struct buf *out, const struct fault *f, struct str request_id, enum lang lang);
-    /* A provider's error body as the client may see it: passed when it is JSON of this dialect,
-     * else wrapped; URLs and keys masked; at most limit bytes. */
-    void (*provider_error)(struct buf *out, int status, struct str body, struct str request_id);
-    /* One complete SSE event that tells a begun stream that it broke off. */
-    void (*stream_error)(struct buf *out, const struct fault *f, struct str request_id);
+    /* The whole error body for an HTTP status, in the words this dialect has for it. */
+    void (*status_error)(struct buf *out, int status, struct str message, struct str request_id);
+    /* The error object's own node when the tree is an error body of this dialect, else NULL. */
+    const struct json *(*own_error)(const struct json *tree);
+    /* One complete SSE event that tells a begun stream that it broke off; path is the client's. */
+    void (*stream_error)(struct buf *out, const struct fault *f, struct str request_id,
+                         struct str path);
     /* GET .../models and GET .../models/:id */
     void (*model_list)(struct buf *out, const struct model_entry *models, size_t n);
     void (*model_one)(struct buf *out, const struct model_entry *model);
-    /* Header lines "Name: value" for a provider of this dialect; put() copies. forwarded_version
-     * is the client's anthropic-version (and -beta) or "". */
+    /* Header lines "Name: value" for a provider of this dialect; put() copies. version and beta
+     * are the client's anthropic-version and anthropic-beta or "". A key, version or beta that
+     * could not stand in a header is left out. */
     void (*credentials)(void (*put)(void *ctx, const char *line), void *ctx, struct str key,
                         struct str version, struct str beta);
 };
 
 const struct dialect_ops *dialect_ops(enum dialect d);
 
+/* A provider's error body as the client may see it: passed when it is JSON of dialect d, else its
+ * message (or the bare status) in an error body of d. URLs, hosts, addresses and credentials are
+ * masked; always valid JSON and UTF-8 of at most DIALECT_ERROR_MAX bytes. */
+#define DIALECT_ERROR_MAX (64 * 1024)
+void dialect_provider_error(struct buf *out, enum dialect d, int status, struct str body,
+                            struct str request_id);
+
 /* The provider's URL for a path of ours. OpenAI: base + path without its leading "/v1" when base
- * already ends in a version segment; Gemini: the model in the path is replaced by `model`; the
- * client's query is kept without its `key`. ERR_FIELD_VALUE when it exceeds out->max. */
+ * names a version ("/v1", "/api/paas/v4", "/v1beta/openai"); Anthropic and Gemini: when it ends
+ * in one. Gemini: the model in the path is replaced by `model`. The client's query is kept
+ * without its `key`. ERR_FIELD_VALUE when path could leave the base or the URL exceeds out->max. */
 must_use enum err dialect_url(struct buf *out, enum dialect d, struct str base, struct str path,
                               struct str query, struct str model);

@@ -6,11 +6,10 @@
 #pragma once
 
 #include "domain/billing/price.h"
-#include "util/str.h"
+#include "util/err.h"
 
 struct db;
 struct keyring;
-struct fault;
 
 enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GEMINI, DIALECT__MAX };
 enum channel_type { CHANNEL_OPENAI, CHANNEL_ANTHROPIC, CHANNEL_GEMINI, CHANNEL_SANDBOX };
