@@ -64,7 +64,7 @@ static void every_error_has_a_name_anthropic_knows(void **state) {
                                         "timeout_error",        NULL};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf b AUTO(buf_free) = BUF(8192);
-        struct fault f = {.err = rows[i]};
+        struct fault f = {.err = rows[i], .detail = "x"};
         struct json *tree AUTO(json_free) = fault_body(DIALECT_ANTHROPIC, &f, &b);
         const struct json *e = json_get(tree, "error");
         assert_str(text_of(tree, "type"), "error");
@@ -82,7 +82,7 @@ static void every_error_has_a_google_status(void **state) {
         "UNAVAILABLE",       "UNAUTHENTICATED",  "INTERNAL",           NULL};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf b AUTO(buf_free) = BUF(8192);
-        struct fault f = {.err = rows[i]};
+        struct fault f = {.err = rows[i], .detail = "x"};
         struct json *tree AUTO(json_free) = fault_body(DIALECT_GEMINI, &f, &b);
         const struct json *e = json_get(tree, "error");
         assert_int_equal(json_int(json_get(e, "code")), err_http(rows[i]));
