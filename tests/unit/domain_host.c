@@ -355,6 +355,8 @@ static void more_channels_than_slots_stay_usable(void **state) {
         cooling += host_channel_ask(h, id) == HEALTH_COOLING;
     }
     assert_in_range(cooling, 3500, 4096);
+    assert_false(host_channel_failed(h, 0, &rule, 60000)); /* built in: never cools */
+    assert_int_equal(host_channel_ask(h, 0), HEALTH_OK);
     host_close(&h);
 }
 

@@ -62,12 +62,17 @@ struct ability {
 
 struct catalog; /* opaque: hash tables over the above */
 
-/* Reads everything in one consistent transaction. Channel keys are unsealed with `keys`. */
+/* The built-in channel of test keys: always there, id 0, no row. */
+extern const struct channel catalog_sandbox;
+
+/* Reads everything in one consistent transaction. Channel keys are unsealed with `keys`. A row that
+ * makes no sense is logged (CATALOG_BAD_ROW) and left out. */
 must_use enum err catalog_load(struct db *db, const struct keyring *keys, struct catalog **out,
                                struct fault *f);
 struct catalog *catalog_ref(struct catalog *c);
 void catalog_unref(struct catalog **c);
 
+/* Names are exact, to the byte. */
 const struct group *catalog_group(const struct catalog *c, struct str name);
 const struct group *catalog_group_by_id(const struct catalog *c, int64_t id);
 /* The group an account of user_group pays when it uses `using`: the (user group, using group)
@@ -77,6 +82,7 @@ ratio catalog_ratio(const struct catalog *c, const struct group *user_group,
 /* Groups in the site's auto order. */
 size_t catalog_auto_groups(const struct catalog *c, const struct group *const **out);
 const struct model *catalog_model(const struct catalog *c, struct str name);
+/* Every model, by name. */
 size_t catalog_models(const struct catalog *c, const struct model *const **out);
 const struct channel *catalog_channel(const struct catalog *c, int64_t id);
 /* NULL when the group has no enabled channel for the model. */
@@ -88,5 +94,5 @@ int64_t catalog_option_int(const struct catalog *c, const char *name, int64_t ab
 bool catalog_option_bool(const struct catalog *c, const char *name, bool absent);
 
 /* The process's current snapshot. */
-void catalog_publish(struct catalog *c); /* takes the reference */
+void catalog_publish(struct catalog *c); /* takes the reference; NULL at the end of the process */
 struct catalog *catalog_current(void);   /* a new reference; NULL before the first publish */

@@ -184,9 +184,11 @@ static struct health unpack(uint64_t w) {
                            .trips = (uint32_t)(w >> 52) & TRIPS_MAX};
 }
 
-/* The word of a channel; with `claim` a free slot becomes its own. NULL: none (healthy), or the
- * table is full there, and then the channel counts as healthy. */
+/* The word of a channel; with `claim` a free slot becomes its own. NULL: none yet, the table is
+ * full there, or a built-in channel (id 0): all of them count as healthy. */
 static _Atomic uint64_t *health_of(struct shared *m, int64_t id, bool claim) {
+    if (id <= 0)
+        return NULL;
     /* the same in every process, unlike hash_u64 */
     size_t at = (size_t)((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15) >> 32);
     for (size_t i = 0; i < CHANNEL_REACH; i++) {
