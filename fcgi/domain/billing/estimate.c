@@ -1,0 +1,121 @@
+#include "domain/billing/estimate.h"
+
+/* What the byte before was. */
+enum after {
+    AFTER_START,
+    AFTER_SPACE,
+    AFTER_BREAK, /* end of line */
+    AFTER_LOWER,
+    AFTER_UPPER,
+    AFTER_DIGIT,
+    AFTER_PUNCT,
+    AFTER_OTHER, /* a character beyond ASCII */
+    AFTER__MAX
+};
+
+/* What a byte is: ASCII by kind, lead bytes of UTF-8 by the scripts they begin. */
+enum kind {
+    KIND_SPACE,
+    KIND_BREAK,
+    KIND_LOWER,
+    KIND_UPPER,
+    KIND_DIGIT,
+    KIND_PUNCT,
+    KIND_CONT,   /* 80-BF: paid for by the lead byte */
+    KIND_SIGN,   /* C2: Latin-1 signs; E2: dashes, quotes, arrows; EF: full-width forms */
+    KIND_LATIN,  /* C3-C9, CC, CD: letters with diacritics */
+    KIND_GREEK,  /* CE, CF */
+    KIND_SLAV,   /* D0-D4: Cyrillic */
+    KIND_ARAB,   /* D5-DF: Armenian, Hebrew, Arabic */
+    KIND_INDIC,  /* E0: Devanagari, Tamil, Thai... */
+    KIND_VIET,   /* E1: Vietnamese letters, also Georgian, Khmer */
+    KIND_KANA,   /* E3: kana and CJK punctuation */
+    KIND_HAN,    /* E4-E9 */
+    KIND_HANGUL, /* EA-ED */
+    KIND_ASTRAL, /* F0-F4: emoji, rare Han */
+    KIND__MAX
+};
+
+/* A class is both in one byte: the row it selects for the next byte, the column of its own. */
+#define CLASS(after, kind) (uint8_t)((after) << 5 | (kind))
+static_assert(AFTER__MAX <= 8 && KIND__MAX <= 32, "a class is one byte");
+
+#define SP CLASS(AFTER_SPACE, KIND_SPACE)
+#define BR CLASS(AFTER_BREAK, KIND_BREAK)
+#define LO CLASS(AFTER_LOWER, KIND_LOWER)
+#define UP CLASS(AFTER_UPPER, KIND_UPPER)
+#define DI CLASS(AFTER_DIGIT, KIND_DIGIT)
+#define PU CLASS(AFTER_PUNCT, KIND_PUNCT)
+#define CO CLASS(AFTER_OTHER, KIND_CONT)
+#define SI CLASS(AFTER_OTHER, KIND_SIGN)
+#define LA CLASS(AFTER_OTHER, KIND_LATIN)
+#define GR CLASS(AFTER_OTHER, KIND_GREEK)
+#define SL CLASS(AFTER_OTHER, KIND_SLAV)
+#define AR CLASS(AFTER_OTHER, KIND_ARAB)
+#define IN CLASS(AFTER_OTHER, KIND_INDIC)
+#define VI CLASS(AFTER_OTHER, KIND_VIET)
+#define KA CLASS(AFTER_OTHER, KIND_KANA)
+#define HA CLASS(AFTER_OTHER, KIND_HAN)
+#define HG CLASS(AFTER_OTHER, KIND_HANGUL)
+#define AS CLASS(AFTER_OTHER, KIND_ASTRAL)
+
+/* clang-format off */
+static const uint8_t class_of[256] = {
+    /* 00 */ PU, PU, PU, PU, PU, PU, PU, PU, PU, SP, BR, PU, PU, BR, PU, PU,
+    /* 10 */ PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU,
+    /* 20 */ SP, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU, PU,
+    /* 30 */ DI, DI, DI, DI, DI, DI, DI, DI, DI, DI, PU, PU, PU, PU, PU, PU,
+    /* 40 */ PU, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP,
+    /* 50 */ UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, UP, PU, PU, PU, PU, PU,
+    /* 60 */ PU, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO,
+    /* 70 */ LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, LO, PU, PU, PU, PU, PU,
+    /* 80 */ CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO,
+    /* 90 */ CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO,
+    /* A0 */ CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO,
+    /* B0 */ CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO, CO,
+    /* C0 */ SI, SI, SI, LA, LA, LA, LA, LA, LA, LA, LA, LA, LA, LA, GR, GR,
+    /* D0 */ SL, SL, SL, SL, SL, AR, AR, AR, AR, AR, AR, AR, AR, AR, AR, AR,
+    /* E0 */ IN, VI, SI, KA, HA, HA, HA, HA, HA, HA, HG, HG, HG, HG, SI, SI,
+    /* F0 */ AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS, AS,
+};
+/* clang-format on */
+
+/* Hundredths of a token; columns as in enum kind. */
+static const uint8_t cost[AFTER__MAX][32] = {
+    /*               sp  br  lo  up  di  pu  co  si  la  gr  sl  ar  in  vi  ka  ha  hg  as */
+    [AFTER_START] = {40, 60, 60, 70, 60, 70, 0, 90, 80, 90, 60, 70, 60, 60, 70, 75, 75, 150},
+    [AFTER_SPACE] = {10, 60, 60, 70, 80, 70, 0, 90, 80, 90, 60, 70, 60, 60, 70, 75, 75, 150},
+    [AFTER_BREAK] = {40, 10, 60, 70, 60, 70, 0, 90, 80, 90, 60, 70, 60, 60, 70, 75, 75, 150},
+    [AFTER_LOWER] = {0, 60, 10, 70, 70, 70, 0, 60, 30, 40, 30, 30, 30, 30, 70, 75, 75, 150},
+    [AFTER_UPPER] = {0, 60, 10, 25, 70, 70, 0, 60, 30, 40, 30, 30, 30, 30, 70, 75, 75, 150},
+    [AFTER_DIGIT] = {0, 60, 60, 70, 30, 70, 0, 60, 30, 40, 30, 30, 30, 30, 70, 75, 75, 150},
+    [AFTER_PUNCT] = {0, 40, 50, 60, 60, 35, 0, 60, 50, 60, 60, 60, 60, 60, 70, 75, 75, 150},
+    [AFTER_OTHER] = {0, 60, 10, 60, 60, 60, 0, 60, 30, 35, 25, 30, 30, 30, 70, 75, 75, 150},
+};
+
+void estimate_feed(struct estimate *e, struct str text) {
+    const unsigned char *p = (const unsigned char *)text.p;
+    uint64_t sum = e->sum;
+    unsigned last = e->last;
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned class = class_of[p[i]];
+        sum += cost[last >> 5][class & 31];
+        last = class;
+    }
+    e->sum = sum;
+    e->last = (uint8_t)last;
+}
+
+void estimate_break(struct estimate *e) {
+    e->last = CLASS(AFTER_START, 0);
+}
+
+int64_t estimate_total(const struct estimate *e) {
+    return (int64_t)((e->sum + 99) / 100);
+}
+
+int64_t estimate_tokens(struct str text) {
+    struct estimate e = {0};
+    estimate_feed(&e, text);
+    return estimate_total(&e);
+}
