@@ -1,0 +1,37 @@
+-- name: change_add :exec
+-- in: kind:i64 entity_id:i64
+INSERT INTO changes (kind, entity_id, created_us)
+VALUES (?, ?, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED));
+
+-- name: change_last :one
+-- out: last_id:i64
+SELECT COALESCE(MAX(id), 0) FROM changes;
+
+-- name: change_since :many
+-- in: after_id:i64
+-- out: id:i64 kind:i64 entity_id:i64 age_ms:i64
+SELECT id, kind, entity_id,
+       CAST((UNIX_TIMESTAMP(NOW(6)) * 1000000 - created_us) / 1000 AS SIGNED)
+FROM changes WHERE id > ? ORDER BY id;
+
+-- name: change_prune :exec
+-- in: age_s:i64
+DELETE FROM changes
+WHERE created_us < CAST((UNIX_TIMESTAMP(NOW(6)) - ?) * 1000000 AS SIGNED) LIMIT 10000;
+
+-- name: worker_add :exec
+-- in: hostname:str pid:i64
+INSERT INTO workers (hostname, pid, started_s, beat_s)
+VALUES (?, ?, UNIX_TIMESTAMP(), UNIX_TIMESTAMP());
+
+-- name: worker_beat :exec
+-- in: id:i64
+UPDATE workers SET beat_s = UNIX_TIMESTAMP() WHERE id = ?;
+
+-- name: worker_remove :exec
+-- in: id:i64
+DELETE FROM workers WHERE id = ?;
+
+-- name: worker_prune :exec
+-- in: age_s:i64
+DELETE FROM workers WHERE beat_s < UNIX_TIMESTAMP() - ? LIMIT 1000;
