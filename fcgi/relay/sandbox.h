@@ -1,12 +1,13 @@
 /* sandbox.h - the built-in provider: deterministic answers without a network, usage counted.
  *
  * It answers like OpenAI (chat, completions, embeddings, responses, moderations, rerank, images,
- * audio/speech), Anthropic (messages, count_tokens) and Gemini (generateContent, streamGenerate-
- * Content, embedContent, countTokens), stream and not. The text echoes the last user message; a
- * request with tools whose last user message contains "call the tool" (or tool_choice required)
- * gets a tool call for the first tool with arguments built from its schema's required members.
- * Directives in the last user message make failures testable without a network:
- * "sandbox:status=429", "sandbox:words=50". Pure; any thread.
+ * audio), Anthropic (messages, count_tokens) and Gemini (generateContent, streamGenerateContent,
+ * embedContent, batchEmbedContents, countTokens), stream and not. The text echoes the last user
+ * message; a request with tools whose last user message contains "call the tool" (or whose tool
+ * choice demands one) gets a tool call for the first or named tool, with arguments built from its
+ * schema's required members. Directives in the last user message make failures testable:
+ * "sandbox:status=429", "sandbox:words=50", "sandbox:tool", "sandbox:cut"; see docs/sandbox.md.
+ * Pure; any thread.
  */
 #pragma once
 
@@ -15,10 +16,10 @@
 
 struct sandbox_ask {
     enum dialect dialect;
-    struct str path; /* as the client sent it */
+    struct str path, query; /* as the client sent them */
     struct str model;
     struct str body;
-    bool stream;
+    bool stream;           /* not needed for Gemini: its path tells */
     struct str request_id; /* ids in the answer derive from it */
 };
 
@@ -26,7 +27,9 @@ struct sandbox_answer {
     int status;
     const char *content_type;
     struct buf body; /* for a stream: the whole event stream; the loop cuts it into events */
+    bool cut;        /* the provider "broke off": body ends half way */
 };
 
+/* Fills *out; free it with sandbox_answer_free. */
 void sandbox_answer(const struct sandbox_ask *ask, struct sandbox_answer *out);
 void sandbox_answer_free(struct sandbox_answer *a);
