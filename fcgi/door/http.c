@@ -358,6 +358,13 @@ void http_free(struct http **hp) {
     free(h);
 }
 
+bool http_sent(const struct http_call *c, size_t body_n)
+{
+    curl_off_t sent = 0;
+    return curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
+           (size_t)sent >= body_n;
+}
+
 size_t http_connections(const struct http *h) {
     return h->n_sockets;
 }

@@ -62,5 +62,7 @@ void http_resume(struct http_call *c);
 /* Ends the call without on_end and closes its connection (HTTP/1.1) or stream (HTTP/2). Allowed
  * inside on_head and on_data only by returning false / HTTP_STOP instead. */
 void http_cancel(struct http_call **c);
+/* True when all body_n bytes of the request body are on their way and will not be read again. */
+bool http_sent(const struct http_call *c, size_t body_n);
 /* Open connections, for /metrics. */
 size_t http_connections(const struct http *h);

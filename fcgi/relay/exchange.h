@@ -21,9 +21,9 @@ struct conf;
 
 struct request { /* what the web server sent; views into exchange.mem */
     struct str method, path, query, content_type, content_encoding, remote_ip, forwarded_for;
-    struct str authorization, x_api_key, api_key, x_goog_api_key, anthropic_version,
-        anthropic_beta, openai_beta, user_agent, accept_language, cookie, origin, sec_fetch_site,
-        idempotency_key, new_api_user, request_headers /* Access-Control-Request-Headers */, id;
+    struct str authorization, x_api_key, api_key, x_goog_api_key, anthropic_version, anthropic_beta,
+        openai_beta, user_agent, accept_language, cookie, origin, sec_fetch_site, idempotency_key,
+        new_api_user, request_headers /* Access-Control-Request-Headers */, id;
     int64_t content_length; /* -1 = not sent */
     size_t header_bytes;
 };
@@ -46,8 +46,9 @@ struct exchange {
 
     /* route */
     enum dialect dialect;
-    struct str endpoint;  /* the route's path, for the usage row */
-    bool free_of_charge;  /* token counting */
+    struct str endpoint; /* the route's path, for the usage row */
+    bool free_of_charge; /* token counting */
+    bool stream_usage;   /* the endpoint knows stream_options.include_usage */
     bool multipart;
 
     /* caller */
@@ -67,26 +68,31 @@ struct exchange {
     struct plan plan;
 
     /* attempt (loop thread from here on) */
-    size_t next_step;                 /* in plan */
-    const struct plan_step *step;     /* the running or last attempt's */
+    size_t next_step;             /* in plan */
+    const struct plan_step *step; /* the running or last attempt's */
     int attempts;
     struct http_call *call;
-    struct buf sent;                  /* edited body, when the client's could not be sent as it is */
-    int64_t attempt_mono_us, activity_mono_us, wrote_mono_us;
-    struct fault fault;               /* why the last attempt failed */
-    int upstream_status;              /* the last provider's status, 0 = none */
+    struct buf sent; /* edited body, when the client's could not be sent as it is */
+    int64_t first_attempt_mono_us, attempt_mono_us, activity_mono_us, wrote_mono_us,
+        first_byte_mono_us;
+    struct fault fault;  /* why the last attempt failed */
+    int upstream_status; /* the last provider's status, 0 = none */
     struct str upstream_id;
+    int64_t retry_after_ms; /* the provider's wish */
 
     /* answer */
     enum answer_mode mode;
-    bool committed;     /* the head went out */
-    bool client_gone, draining, paused, finished;
-    enum end_reason end;
+    bool committed; /* the head went out */
+    bool client_gone;
+    bool draining; /* the client left, the answer is read to its end for the bill */
+    bool paused;   /* the transfer waits until the client takes more */
+    bool feeding;  /* inside a callback of the transfer */
+    bool finished; /* settled; only its last bytes are left to be written */
+    bool closed;   /* released; memory stays until the poller's round ends */
     struct str content_type;
-    struct buf held;    /* an error body or a whole JSON answer */
+    struct buf held; /* an error body or a whole JSON answer */
     struct sse sse;
     struct scan scan;
-    int64_t delivered_tokens; /* estimate of what reached the client, for cut answers */
 
     struct watch peer;
     struct timer timer;
@@ -94,5 +100,10 @@ struct exchange {
 };
 
 struct exchange *exchange_new(void);
-/* Releases everything that is left; a hold must have been settled before. */
+/* Releases everything x holds, but not x itself (the poller buries it); its hold must have been
+ * settled and its call ended before. */
 void exchange_free(struct exchange **x);
+/* Frees the request body: nothing will be sent again. */
+void exchange_drop_body(struct exchange *x);
+/* The body for x->step: the client's own bytes, or an edited copy in x->sent. */
+must_use enum err exchange_edit_body(struct exchange *x, struct str *body);

@@ -1,0 +1,42 @@
+/* app.h - one worker process: what its threads share.
+ *
+ *   front threads (front.c)   accept, authenticate, answer management requests, hand over the rest
+ *   loop thread   (loop.c)    all exchanges with providers
+ *   ledger thread (billing)   usage rows
+ *   main thread   (lifecycle) signals, heartbeat, changes made elsewhere
+ */
+#pragma once
+
+#include "relay/relay.h"
+#include "util/queue.h"
+
+struct app {
+    int listen_fd;
+    struct host *host;
+    struct keyring *keys;
+    struct auth *auth;
+    struct billing *billing;
+    struct queue to_loop; /* exchanges */
+    struct relay relay;
+    int64_t started_s;
+    bool cut; /* atomic: the drain timeout has passed */
+};
+
+/* settings.c: the configuration in force; a reload publishes a new one, the old ones stay until
+ * the process ends (they are small and reloads are rare). Any thread. */
+const struct conf *app_conf(void);
+/* Reads the file; fails without a change. The first call sets everything, later ones only what
+ * may be reloaded. Main thread. */
+must_use enum err settings_load(const char *path, struct fault *f);
+void settings_free(void);
+/* The client's address: the peer's, or what a trusted proxy says. */
+struct str settings_client_ip(struct str remote, struct str forwarded, struct arena *mem);
+struct db *app_db_new(void);
+
+/* lifecycle.c: the whole life of the worker; returns the exit status. socket overrides
+ * listen.socket (NULL = do not). */
+int app_run(const char *config_path, const char *socket);
+
+/* Thread bodies. */
+void *front_main(void *app);
+void *loop_main(void *app);

@@ -1,0 +1,224 @@
+#include "app/app.h"
+#include "app/inference.h"
+#include "app/reply.h"
+#include "app/request.h"
+#include "app/routes.h"
+
+#include "api/api.h"
+#include "api/metrics.h"
+#include "api/models.h"
+#include "api/status.h"
+#include "door/conf.h"
+#include "door/crypt.h"
+#include "door/db.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#include <stdlib.h>
+
+/* --- small answers --------------------------------------------------------------------------- */
+
+static void answer_text(struct exchange *x, int status, const char *text) {
+    reply_send(&x->conn, &x->rq, status, STR("text/plain; charset=utf-8"), STR(""), str_c(text));
+}
+
+static void answer_ready(struct exchange *x, struct db *db) {
+    struct fault f = {0};
+    if (status_ready(db, &f) == OK)
+        answer_text(x, 200, "ready\n");
+    else
+        reply_fault(&x->conn, &x->rq, &f);
+}
+
+static bool is_loopback(struct str ip) {
+    return str_starts(ip, STR("127.")) || str_eq(ip, STR("::1")) ||
+           str_starts(ip, STR("::ffff:127."));
+}
+
+static void answer_metrics(struct exchange *x) {
+    struct buf out AUTO(buf_free) = BUF(4u << 20);
+    struct fault f = {0};
+    struct str token = str_c(app_conf()->metrics_token), sent = str_trim(x->rq.authorization);
+    if (str_istarts(sent, STR("bearer ")))
+        sent = str_trim(str_from(sent, 7));
+    bool ok = token.n ? sent.n == token.n && crypt_equal(sent.p, token.p, token.n) : false;
+    if (!ok && !(is_loopback(x->ip) && !x->rq.forwarded_for.n)) {
+        fault_set(&f, ERR_UNAUTHORIZED, NULL);
+        reply_fault(&x->conn, &x->rq, &f);
+        return;
+    }
+    metrics_text(&out);
+    reply_send(&x->conn, &x->rq, 200, STR("text/plain; version=0.0.4; charset=utf-8"), STR(""),
+               buf_view(&out));
+}
+
+static void answer_models(struct app *a, struct db *db, struct exchange *x,
+                          const struct route *route) {
+    struct buf out AUTO(buf_free) = BUF(16u << 20);
+    struct fault f = {0};
+    int64_t pin;
+    if (x->dialect == DIALECT_OPENAI && x->rq.anthropic_version.n)
+        x->dialect = DIALECT_ANTHROPIC;
+    enum err e = inference_admit(a, db, x, &pin, &f);
+    if (!e && route->kind == ROUTE_MODELS)
+        e = models_list(&out, x->dialect, x->caller, x->catalog, &f);
+    else if (!e)
+        e = models_one(&out, x->dialect, str_from(x->rq.path, route->path.n), x->caller, x->catalog,
+                       &f);
+    if (e)
+        reply_fault(&x->conn, &x->rq, &f);
+    else
+        reply_send(&x->conn, &x->rq, 200, STR("application/json"), STR(""), buf_view(&out));
+}
+
+/* --- management ------------------------------------------------------------------------------ */
+
+static void answer_api(struct app *a, struct db *db, struct exchange *x) {
+    const struct conf *c = app_conf();
+    const struct request *rq = &x->rq;
+    struct fault f = {0};
+    struct api_reply reply AUTO(api_reply_free) = {0};
+    struct api_request q = {.method = rq->method,
+                            .path = rq->path,
+                            .query = rq->query,
+                            .content_type = rq->content_type,
+                            .idempotency_key = rq->idempotency_key,
+                            .accept_language = rq->accept_language,
+                            .user_agent = rq->user_agent,
+                            .authorization = rq->authorization,
+                            .cookie = rq->cookie,
+                            .new_api_user = rq->new_api_user,
+                            .origin = rq->origin,
+                            .sec_fetch_site = rq->sec_fetch_site,
+                            .ip = x->ip,
+                            .request_id = rq->id,
+                            .db = db,
+                            .conf = c,
+                            .host = a->host,
+                            .keys = a->keys,
+                            .auth = a->auth,
+                            .billing = a->billing,
+                            .catalog = x->catalog,
+                            .mem = &x->mem};
+    struct fcgi_body_rule rule = {c->limit_api_body, c->body_deadline, c->body_min_rate};
+    enum err e = fcgi_read_body(&x->conn, rq->content_length, &rule, &x->body, &x->body_n);
+    const struct api_route *route = NULL;
+    api_reply_init(&reply);
+    if (e) {
+        fault_set(&f, e, "%lld", (long long)c->limit_api_body);
+    } else {
+        q.body = str_of(x->body, x->body_n);
+        route = api_find(&q, &f);
+    }
+    api_call(route, &q, &reply, &f);
+    reply_send(&x->conn, rq, reply.status,
+               reply.content_type ? str_c(reply.content_type) : STR("application/json"),
+               buf_view(&reply.headers), buf_view(&reply.body));
+}
+
+/* --- one request ----------------------------------------------------------------------------- */
+
+/* Counts the exchange in; false when the worker is full. The loop counts it out. */
+static bool count_in(struct app *a) {
+    size_t n = __atomic_add_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
+    if ((int64_t)n <= app_conf()->worker_max_exchanges)
+        return true;
+    __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
+    return false;
+}
+
+static enum err hand_over(struct app *a, struct exchange *x, struct fault *f) {
+    fcgi_release(&x->conn);
+    if (queue_put(&a->to_loop, &x->node))
+        return OK;
+    return fault_set(f, ERR_STOPPING, NULL); /* not reached: the loop outlives the fronts */
+}
+
+static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
+                              const struct route *route) {
+    struct fault f = {0};
+    int64_t pin = 0;
+    if (!count_in(a)) {
+        fault_set(&f, ERR_OVERLOADED, NULL);
+        f.retry_after_s = 1;
+        reply_fault(&x->conn, &x->rq, &f);
+        return ERR_OVERLOADED;
+    }
+    enum err e = inference_admit(a, db, x, &pin, &f);
+    if (!e)
+        e = inference_prepare(a, db, x, route, pin, &f);
+    if (!e)
+        e = hand_over(a, x, &f);
+    if (e) {
+        __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
+        reply_fault(&x->conn, &x->rq, &f);
+    }
+    return e;
+}
+
+/* True when the loop has taken the exchange over. */
+static bool serve(struct app *a, struct db *db, struct exchange *x) {
+    const struct conf *c = app_conf();
+    const struct route *route = NULL;
+    struct fault f = {0};
+    enum err e = request_parse(&x->conn, &x->mem, c->limit_headers, &x->rq, &f);
+    x->ip = settings_client_ip(x->rq.remote_ip, x->rq.forwarded_for, &x->mem);
+    x->dialect = route_dialect(x->rq.path);
+    x->endpoint = x->rq.path;
+    x->catalog = catalog_current();
+    if (!e && str_eq(x->rq.method, STR("OPTIONS"))) {
+        reply_preflight(&x->conn, &x->rq);
+        return false;
+    }
+    if (!e)
+        e = route_find(x->rq.method, x->rq.path, &route, &f);
+    if (e) {
+        reply_fault(&x->conn, &x->rq, &f);
+        return false;
+    }
+    switch (route->kind) {
+    case ROUTE_RELAY:
+        x->endpoint = route->path;
+        return relay_request(a, db, x, route) == OK;
+    case ROUTE_MODELS:
+    case ROUTE_MODEL:
+        answer_models(a, db, x, route);
+        break;
+    case ROUTE_REALTIME:
+        fault_set(&f, ERR_WEBSOCKET, NULL);
+        reply_fault(&x->conn, &x->rq, &f);
+        break;
+    case ROUTE_HEALTH:
+        answer_text(x, 200, "ok\n");
+        break;
+    case ROUTE_READY:
+        answer_ready(x, db);
+        break;
+    case ROUTE_METRICS:
+        answer_metrics(x);
+        break;
+    case ROUTE_API:
+        answer_api(a, db, x);
+        break;
+    }
+    return false;
+}
+
+void *front_main(void *arg) {
+    struct app *a = arg;
+    struct db *db AUTO(db_free) = app_db_new();
+    for (;;) {
+        struct exchange *x = exchange_new();
+        if (!fcgi_accept(a->listen_fd, &x->conn)) {
+            free(x);
+            return NULL;
+        }
+        x->started_us = clock_unix_us();
+        x->started_mono_us = clock_mono_us();
+        if (serve(a, db, x))
+            continue;
+        struct exchange *done = x;
+        exchange_free(&done);
+        free(x);
+    }
+}

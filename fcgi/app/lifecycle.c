@@ -1,0 +1,225 @@
+#include "app/app.h"
+
+#include "domain/routing/sync.h"
+#include "domain/schema/migrate.h"
+#include "door/conf.h"
+#include "door/crypt.h"
+#include "door/db.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define KICK_MS 20
+#define MAX_FRONTS 256
+
+struct threads {
+    pthread_t fronts[MAX_FRONTS], loop, ledger;
+    size_t n_fronts;
+};
+
+struct ledger_arg {
+    struct billing *billing;
+};
+
+static void *ledger_main(void *arg) {
+    struct app *a = arg;
+    struct db *db AUTO(db_free) = app_db_new();
+    ledger_run(a->billing, db);
+    return NULL;
+}
+
+static void ignore(int sig) {
+    (void)sig; /* only there to interrupt accept() */
+}
+
+/* The main thread takes all signals by sigtimedwait; SIGUSR1 interrupts a front's accept. */
+static sigset_t set_signals(void) {
+    sigset_t mine;
+    struct sigaction kick = {.sa_handler = ignore};
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGTERM);
+    sigaddset(&mine, SIGINT);
+    sigaddset(&mine, SIGHUP);
+    must(pthread_sigmask(SIG_BLOCK, &mine, NULL) == 0);
+    must(sigaction(SIGUSR1, &kick, NULL) == 0);
+    return mine;
+}
+
+/* Waits ms for a signal; 0 when none came. */
+static int wait_signal(const sigset_t *mine, int64_t ms) {
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    int sig = sigtimedwait(mine, NULL, &t);
+    return sig > 0 ? sig : 0;
+}
+
+static int refuse(const struct fault *f) {
+    struct buf text AUTO(buf_free) = BUF(4096);
+    err_text(&text, f, LANG_EN);
+    LOG(f->err == ERR_SCHEMA_OLD ? LOG_EV_SCHEMA_OLD : LOG_EV_CONFIG_BAD,
+        log_s("detail", f->detail), log_str("text", buf_view(&text)));
+    return 1;
+}
+
+static bool open_listener(struct app *a, const char *socket, struct fault *f) {
+    if (fcgi_inherited()) {
+        a->listen_fd = 0;
+        return true;
+    }
+    const char *address = socket ? socket : app_conf()->listen_socket;
+    if (!address[0]) {
+        fault_set(f, ERR_FIELD_VALUE,
+                  "file descriptor 0 is no listening socket and listen.socket is empty");
+        return false;
+    }
+    a->listen_fd = fcgi_listen(address, (int)app_conf()->listen_backlog, f);
+    return a->listen_fd >= 0;
+}
+
+/* The database may come up after us: wait for it, unless told to stop. */
+static enum err wait_for_schema(struct db *db, const sigset_t *mine, struct fault *f) {
+    for (;;) {
+        enum err e = schema_check(db, f);
+        if (e != ERR_DB_AWAY)
+            return e;
+        int sig = wait_signal(mine, 500);
+        if (sig == SIGTERM || sig == SIGINT)
+            return fault_set(f, ERR_STOPPING, NULL);
+    }
+}
+
+static enum err load(struct app *a, struct db *db, struct sync **sync, const sigset_t *mine,
+                     struct fault *f) {
+    const struct conf *c = app_conf();
+    struct catalog *catalog = NULL;
+    enum err e = keyring_load(c->secrets_dir, &a->keys, f);
+    if (!e)
+        e = host_open(c->run_dir, &a->host, f);
+    if (!e)
+        e = wait_for_schema(db, mine, f);
+    if (!e)
+        e = catalog_load(db, a->keys, &catalog, f);
+    if (e)
+        return e;
+    catalog_publish(catalog);
+    e = sync_new(a->host, a->keys, db, sync, f);
+    if (e)
+        return e;
+    a->auth = auth_new(a->host, a->keys, c->auth_cache_entries, c->auth_cache_ttl);
+    a->billing = billing_new(c, a->host, sync_worker_id(*sync));
+    a->relay.host = a->host;
+    a->relay.billing = a->billing;
+    a->relay.conf = app_conf;
+    return OK;
+}
+
+static void start(struct app *a, struct threads *t) {
+    must(pthread_create(&t->ledger, NULL, ledger_main, a) == 0);
+    must(pthread_create(&t->loop, NULL, loop_main, a) == 0);
+    t->n_fronts = (size_t)app_conf()->worker_threads;
+    for (size_t i = 0; i < t->n_fronts; i++)
+        must(pthread_create(&t->fronts[i], NULL, front_main, a) == 0);
+}
+
+/* A front may be about to enter accept() when it is kicked, so the kick is repeated. */
+static void join_fronts(struct threads *t) {
+    fcgi_stop();
+    for (size_t i = 0; i < t->n_fronts; i++) {
+        struct timespec until;
+        do {
+            pthread_kill(t->fronts[i], SIGUSR1);
+            must(clock_gettime(CLOCK_REALTIME, &until) == 0);
+            until.tv_nsec += KICK_MS * 1000000;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+        } while (pthread_timedjoin_np(t->fronts[i], NULL, &until) != 0);
+    }
+}
+
+/* Open requests finish; after drain_timeout they are cut. */
+static void drain(struct app *a, struct threads *t) {
+    LOG(LOG_EV_WORKER_STOPPING,
+        log_i("open", (int64_t)__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED)));
+    int64_t until = clock_mono_ms() + app_conf()->worker_drain_timeout;
+    join_fronts(t);
+    queue_close(&a->to_loop);
+    while (__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) && clock_mono_ms() < until)
+        usleep(20000);
+    if (__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED))
+        LOG(LOG_EV_DRAIN_TIMEOUT,
+            log_i("open", (int64_t)__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED)));
+    __atomic_store_n(&a->cut, true, __ATOMIC_RELEASE);
+    queue_wake(&a->to_loop);
+    must(pthread_join(t->loop, NULL) == 0);
+    billing_stop(a->billing, 30000);
+    must(pthread_join(t->ledger, NULL) == 0);
+}
+
+static void housekeep(struct app *a, struct db *db, struct sync *sync, const char *config_path,
+                      const sigset_t *mine) {
+    for (;;) {
+        int sig = wait_signal(mine, app_conf()->sync_interval);
+        struct fault f = {0};
+        if (sig == SIGTERM || sig == SIGINT)
+            return;
+        if (sig == SIGHUP) {
+            if (settings_load(config_path, &f) != OK)
+                refuse(&f);
+            sync_reload(sync);
+        }
+        sync_tick(sync, db);
+        if (auth_flush_last_used(a->auth, db) != OK)
+            continue; /* tried again with the next tick */
+    }
+}
+
+static void free_all(struct app *a, struct sync **sync, struct db *db) {
+    sync_free(sync, db);
+    billing_free(&a->billing);
+    auth_free(a->auth);
+    catalog_publish(NULL);
+    host_close(&a->host);
+    keyring_free(&a->keys);
+    relay_free(&a->relay);
+    queue_free(&a->to_loop);
+}
+
+static int run(struct app *a, const char *config_path, const char *socket, const sigset_t *mine) {
+    struct fault f = {0};
+    struct threads t = {0};
+    struct sync *sync = NULL;
+    struct db *db AUTO(db_free) = app_db_new();
+    if (!open_listener(a, socket, &f) || load(a, db, &sync, mine, &f) != OK) {
+        int status = f.err == ERR_STOPPING ? 0 : refuse(&f);
+        free_all(a, &sync, db);
+        return status;
+    }
+    start(a, &t);
+    LOG(LOG_EV_WORKER_STARTED, log_i("pid", getpid()), log_i("threads", (int64_t)t.n_fronts));
+    housekeep(a, db, sync, config_path, mine);
+    drain(a, &t);
+    free_all(a, &sync, db);
+    LOG(LOG_EV_WORKER_STOPPED, log_i("pid", getpid()));
+    return 0;
+}
+
+int app_run(const char *config_path, const char *socket) {
+    struct fault f = {0};
+    struct app a = {.listen_fd = -1, .started_s = clock_unix_s()};
+    if (settings_load(config_path, &f) != OK)
+        return refuse(&f);
+    fcgi_library_init();
+    http_library_init();
+    db_library_init();
+    crypt_init();
+    sigset_t mine = set_signals();
+    queue_init(&a.to_loop);
+    relay_init(&a.relay);
+    int status = run(&a, config_path, socket, &mine);
+    settings_free();
+    return status;
+}

@@ -1,0 +1,356 @@
+#include "relay/relay.h"
+
+#include "door/conf.h"
+#include "relay/head.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#include <sys/epoll.h>
+
+#define WHOLE_MAX (1u << 20) /* larger JSON answers pass through without x-tollgate-cost */
+
+/* --- what the client gets ------------------------------------------------------------------ */
+
+static void put_ms(struct buf *out, const char *name, int64_t us) {
+    char text[32];
+    struct buf b AUTO(buf_free) = BUF(sizeof text);
+    buf_i64(&b, us / 1000);
+    buf_putc(&b, '.');
+    for (int64_t unit = 100; unit; unit /= 10)
+        buf_putc(&b, (char)('0' + us % 1000 / unit % 10));
+    head_line(out, name, buf_view(&b));
+}
+
+static void write_head(struct exchange *x, struct buf *out, int status, struct str type) {
+    head_write(out, &(struct head){.status = status,
+                                   .content_type = type,
+                                   .request_id = x->rq.id,
+                                   .origin = x->rq.origin,
+                                   .event_stream = x->mode == ANSWER_EVENTS,
+                                   .retry_after_s = x->mode == ANSWER_ERROR
+                                                        ? (x->retry_after_ms + 999) / 1000
+                                                        : x->fault.retry_after_s});
+    if (x->attempts)
+        put_ms(out, "X-Tollgate-Overhead-Ms", x->first_attempt_mono_us - x->started_mono_us);
+}
+
+/* Puts the head before the first bytes, so that both leave in one write. */
+static void commit(struct exchange *x, struct buf *out) {
+    if (x->committed)
+        return;
+    x->committed = true;
+    x->first_byte_mono_us = clock_mono_us();
+    write_head(x, out, 200, x->content_type);
+    head_end(out);
+    if (x->call && http_sent(x->call, x->sent.n ? x->sent.n : x->body_n))
+        exchange_drop_body(x);
+}
+
+static void watch_peer(struct exchange *x) {
+    poller_watch(x->relay->poller, &x->peer,
+                 EPOLLRDHUP | (fcgi_pending(&x->conn) ? (uint32_t)EPOLLOUT : 0u));
+}
+
+/* False when the client is gone (and the exchange is not to be used any more, unless draining). */
+static bool deliver(struct exchange *x, struct str p) {
+    if (x->draining || !p.n)
+        return true;
+    x->wrote_mono_us = x->relay->poller->now_us;
+    if (!fcgi_send(&x->conn, p)) {
+        attempt_client_gone(x);
+        return x->draining;
+    }
+    watch_peer(x);
+    return true;
+}
+
+/* --- the provider's answer ----------------------------------------------------------------- */
+
+static bool is_json(struct str type) {
+    struct str media = STR("");
+    str_cut(&type, ';', &media);
+    media = str_trim(media);
+    return str_ieq(media, STR("application/json")) || str_ends(media, STR("+json"));
+}
+
+void answer_head(struct exchange *x, const struct http_head *head) {
+    x->content_type = arena_str(&x->mem, head->content_type);
+    if (head->status < 200 || head->status > 299) {
+        x->mode = ANSWER_ERROR;
+    } else if (str_istarts(head->content_type, STR("text/event-stream"))) {
+        x->mode = ANSWER_EVENTS;
+        sse_init(&x->sse, (size_t)x->relay->conf()->limit_sse_event);
+    } else if (is_json(head->content_type)) {
+        x->mode = ANSWER_WHOLE;
+        scan_begin(&x->scan);
+    } else {
+        x->mode = ANSWER_BYTES;
+    }
+}
+
+/* The usage-only chunk that we asked for and the client did not. */
+static bool is_hidden(const struct exchange *x) {
+    return x->stream_usage && x->scan.saw_usage_only && !x->peek.include_usage;
+}
+
+static enum err on_event(void *ctx, const struct sse_event *ev) {
+    struct exchange *x = ctx;
+    struct buf *batch = &x->relay->batch;
+    if (ev->data.n)
+        scan_event(&x->scan, ev->data);
+    if (ev->data.n && is_hidden(x))
+        return OK;
+    commit(x, batch);
+    buf_str(batch, ev->raw);
+    return batch->failed ? ERR_UPSTREAM_INVALID : OK;
+}
+
+static enum http_flow take_events(struct exchange *x, struct str p) {
+    struct buf *batch = &x->relay->batch;
+    buf_clear(batch);
+    if (sse_feed(&x->sse, p, on_event, x) != OK)
+        return HTTP_STOP;
+    return deliver(x, buf_view(batch)) ? HTTP_TAKEN : HTTP_STOP;
+}
+
+static enum http_flow take_bytes(struct exchange *x, struct str p) {
+    if (x->committed)
+        return deliver(x, p) ? HTTP_TAKEN : HTTP_STOP;
+    struct buf *batch = &x->relay->batch;
+    buf_clear(batch);
+    commit(x, batch);
+    buf_str(batch, buf_view(&x->held));
+    buf_free(&x->held);
+    buf_str(batch, p);
+    return deliver(x, buf_view(batch)) ? HTTP_TAKEN : HTTP_STOP;
+}
+
+static enum http_flow take_whole(struct exchange *x, struct str p) {
+    scan_feed(&x->scan, p);
+    if (x->held.n + p.n <= WHOLE_MAX) {
+        buf_str(&x->held, p);
+        return HTTP_TAKEN;
+    }
+    return take_bytes(x, p);
+}
+
+static void take_error(struct exchange *x, struct str p) {
+    size_t limit = (size_t)x->relay->conf()->limit_error_body;
+    if (x->held.n < limit)
+        buf_str(&x->held, str_sub(p, 0, limit - x->held.n));
+}
+
+enum http_flow answer_data(struct exchange *x, struct str p) {
+    if (x->client_gone && !x->draining)
+        return HTTP_STOP;
+    if (fcgi_pending(&x->conn)) { /* the client is slower than the provider */
+        x->paused = true;
+        return HTTP_PAUSE;
+    }
+    switch (x->mode) {
+    case ANSWER_EVENTS:
+        return take_events(x, p);
+    case ANSWER_WHOLE:
+        return take_whole(x, p);
+    case ANSWER_BYTES:
+        return take_bytes(x, p);
+    case ANSWER_ERROR:
+        take_error(x, p);
+        return HTTP_TAKEN;
+    case ANSWER_NONE:
+        break;
+    }
+    return HTTP_STOP;
+}
+
+void answer_writable(struct exchange *x) {
+    if (!fcgi_flush(&x->conn)) {
+        attempt_client_gone(x);
+        return;
+    }
+    if (fcgi_pending(&x->conn))
+        return;
+    x->wrote_mono_us = x->relay->poller->now_us;
+    watch_peer(x);
+    if (x->finished) {
+        answer_end(x, END_OK);
+    } else if (x->paused) {
+        x->paused = false;
+        x->activity_mono_us = x->relay->poller->now_us;
+        http_resume(x->call);
+    }
+}
+
+void answer_ping(struct exchange *x) {
+    if (fcgi_pending(&x->conn))
+        return;
+    struct buf *batch = &x->relay->batch;
+    buf_clear(batch);
+    commit(x, batch);
+    buf_puts(batch, ": ping\n\n");
+    x->wrote_mono_us = x->relay->poller->now_us;
+    (void)deliver(x, buf_view(batch));
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+/* What is billed: the provider's word; where it has not spoken (or was cut off before it could),
+ * our estimate of what was sent and delivered. */
+static void bill(struct exchange *x, enum end_reason end) {
+    struct outcome *o = &x->outcome;
+    struct usage *u = &x->scan.usage;
+    int64_t delivered = scan_text_tokens(&x->scan);
+    o->usage = *u;
+    if (!u->reported) {
+        o->usage_estimated = true;
+        o->usage.prompt = x->peek.prompt_tokens;
+        o->usage.completion = delivered;
+    } else if (end != END_OK && !x->scan.terminal && u->completion < delivered) {
+        o->usage_estimated = true;
+        o->usage.completion = delivered;
+    }
+}
+
+static void settle(struct exchange *x, enum end_reason end, int status) {
+    struct outcome *o = &x->outcome;
+    int64_t now = clock_mono_us();
+    const struct plan_step *s = x->step;
+    bool answered = x->mode == ANSWER_EVENTS || x->mode == ANSWER_WHOLE || x->mode == ANSWER_BYTES;
+    o->end = end;
+    o->status = status;
+    o->billable =
+        !x->free_of_charge && answered && (end == END_OK || x->committed || x->client_gone);
+    if (o->billable)
+        bill(x, end);
+    o->policy = s ? s->group->leave : LEAVE_CANCEL;
+    o->price = x->model ? x->model->price : NULL;
+    o->group_ratio =
+        s ? catalog_ratio(x->catalog, catalog_group(x->catalog, x->caller->user_group), s->group)
+          : RATIO_ONE;
+    o->request_id = x->rq.id;
+    o->upstream_request_id = x->upstream_id;
+    o->model = x->peek.model;
+    o->upstream_model = s ? s->model : STR("");
+    o->ip = x->ip;
+    o->endpoint = x->endpoint;
+    o->error_code = end == END_OK ? STR("") : str_c(err_code(x->fault.err));
+    o->user_id = x->caller->user_id;
+    o->key_id = x->caller->key_id;
+    o->group_id = s ? s->group->id : 0;
+    o->channel_id = s ? s->channel->id : 0;
+    o->stream = x->peek.stream;
+    o->test_mode = x->caller->test_mode;
+    o->attempts = x->attempts;
+    o->started_us = x->started_us;
+    o->first_byte_us = x->first_byte_mono_us ? x->first_byte_mono_us - x->started_mono_us : 0;
+    o->duration_us = now - x->started_mono_us;
+    billing_settle(x->relay->billing, &x->hold, o);
+}
+
+static void release(struct exchange *x) {
+    struct relay *r = x->relay;
+    must(!x->closed);
+    x->closed = true;
+    poller_timer_clear(r->poller, &x->timer);
+    poller_watch(r->poller, &x->peer, 0);
+    list_remove(&x->node);
+    __atomic_sub_fetch(&r->n_open, 1, __ATOMIC_RELAXED);
+    struct exchange *gone = x;
+    exchange_free(&gone);
+    poller_bury(r->poller, x);
+}
+
+/* Sends the last bytes with the end record; the exchange lives on while they wait. */
+static void finish(struct exchange *x, struct str last) {
+    x->finished = true;
+    exchange_drop_body(x);
+    if (x->client_gone || !fcgi_send_end(&x->conn, last) || !fcgi_pending(&x->conn)) {
+        release(x);
+        return;
+    }
+    x->wrote_mono_us = x->relay->poller->now_us;
+    watch_peer(x);
+    attempt_arm(x);
+}
+
+void answer_end(struct exchange *x, enum end_reason end) {
+    if (!x->finished)
+        settle(x, end, x->committed ? 200 : 0);
+    release(x);
+}
+
+static void complete_whole(struct exchange *x) {
+    struct buf *out = &x->relay->batch;
+    buf_clear(out);
+    scan_finish(&x->scan);
+    settle(x, END_OK, 200);
+    write_head(x, out, 200, x->content_type);
+    if (x->outcome.billable)
+        head_line_i64(out, "X-Tollgate-Cost", x->outcome.cost);
+    head_line_i64(out, "Content-Length", (int64_t)x->held.n);
+    head_end(out);
+    buf_str(out, buf_view(&x->held));
+    finish(x, buf_view(out));
+}
+
+void answer_complete(struct exchange *x) {
+    struct buf *out = &x->relay->batch;
+    if (x->mode == ANSWER_WHOLE && !x->committed) {
+        complete_whole(x);
+        return;
+    }
+    buf_clear(out);
+    if (x->mode == ANSWER_WHOLE)
+        scan_finish(&x->scan);
+    if (x->mode == ANSWER_EVENTS && sse_end(&x->sse, on_event, x) != OK) {
+        answer_broken(x, END_BROKEN);
+        return;
+    }
+    if (!x->committed)
+        commit(x, out);
+    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, 200);
+    finish(x, buf_view(out));
+}
+
+void answer_broken(struct exchange *x, enum end_reason end) {
+    settle(x, end, 200);
+    if (x->mode != ANSWER_EVENTS || x->client_gone) {
+        release(x); /* closing without an end makes the web server cut the client off */
+        return;
+    }
+    struct buf *out = &x->relay->batch;
+    buf_clear(out);
+    dialect_ops(x->dialect)->stream_error(out, &x->fault, x->rq.id, x->rq.path);
+    finish(x, buf_view(out));
+}
+
+static void answer_body(struct exchange *x, int status, struct str type, struct str body,
+                        enum end_reason end) {
+    struct buf out AUTO(buf_free) = BUF(1u << 20);
+    settle(x, end, status);
+    write_head(x, &out, status, type);
+    head_line_i64(&out, "Content-Length", (int64_t)body.n);
+    head_end(&out);
+    buf_str(&out, body);
+    finish(x, buf_view(&out));
+}
+
+void answer_fault(struct exchange *x, enum end_reason end) {
+    struct buf body AUTO(buf_free) = BUF(64u << 10);
+    dialect_ops(x->dialect)->error(&body, &x->fault, x->rq.id, err_lang(x->rq.accept_language));
+    x->mode = ANSWER_NONE;
+    answer_body(x, err_http(x->fault.err), STR("application/json"), buf_view(&body), end);
+}
+
+void answer_provider_error(struct exchange *x) {
+    if (x->upstream_status < 400) { /* a redirect is not followed: it would carry the key away */
+        fault_set(&x->fault, ERR_UPSTREAM_INVALID, NULL);
+        answer_fault(x, END_UPSTREAM);
+        return;
+    }
+    struct buf body AUTO(buf_free) = BUF(256u << 10);
+    dialect_provider_error(&body, x->dialect, x->upstream_status, buf_view(&x->held), x->rq.id);
+    if (!x->fault.err)
+        fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);
+    answer_body(x, x->upstream_status, STR("application/json"), buf_view(&body), END_UPSTREAM);
+}

@@ -1,0 +1,51 @@
+/* relay.h - the loop thread's half of the gateway: exchanges with providers. */
+#pragma once
+
+#include "relay/exchange.h"
+
+struct conf;
+
+struct relay { /* one per process; only the loop thread uses it */
+    struct poller *poller;
+    struct http *http;
+    struct host *host;
+    struct billing *billing;
+    const struct conf *(*conf)(void); /* the configuration in force */
+    struct list open;                 /* exchanges */
+    size_t n_open;                    /* read by other threads with relaxed atomics */
+    struct buf batch;                 /* scratch: what one read of a stream gives to the client */
+};
+
+void relay_init(struct relay *r);
+void relay_free(struct relay *r);
+/* Takes the exchange over; everything else happens in callbacks of the poller. */
+void relay_start(struct relay *r, struct exchange *x);
+/* Ends every open exchange now (drain_timeout passed). */
+void relay_cut_all(struct relay *r);
+
+/* --- between attempt.c and answer.c --- */
+
+/* attempt.c: tries the next candidate, or ends the exchange with the last failure. */
+void attempt_next(struct exchange *x);
+/* attempt.c: sets the timer to the next deadline; call it when one may have come nearer. */
+void attempt_arm(struct exchange *x);
+/* attempt.c: the client closed. */
+void attempt_client_gone(struct exchange *x);
+
+/* answer.c: what a provider sends, and how an exchange ends. */
+void answer_head(struct exchange *x, const struct http_head *head);
+enum http_flow answer_data(struct exchange *x, struct str p);
+/* The provider's answer is complete. */
+void answer_complete(struct exchange *x);
+/* It broke off after a byte went out. */
+void answer_broken(struct exchange *x, enum end_reason end);
+/* An error of ours, in the dialect's shape, as the whole answer. */
+void answer_fault(struct exchange *x, enum end_reason end);
+/* The provider's own error, collected in x->held. */
+void answer_provider_error(struct exchange *x);
+/* A ": ping" comment; commits the head when it is still held. */
+void answer_ping(struct exchange *x);
+/* Settles and closes; x is gone afterwards (or lives on until its last bytes are written). */
+void answer_end(struct exchange *x, enum end_reason end);
+/* The socket took more: goes on writing or resumes the transfer. */
+void answer_writable(struct exchange *x);

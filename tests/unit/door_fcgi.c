@@ -1,0 +1,143 @@
+#include "unit.h"
+
+#include "door/fcgi.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct fcgi_conn pair(int *peer) {
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+    *peer = fds[1];
+    return (struct fcgi_conn){.fd = fds[0], .id = 1, .tail = BUF(64u << 20)};
+}
+
+/* What a web server reads: appends what there is. */
+static void drain(int peer, struct buf *in) {
+    for (;;) {
+        char *room = buf_room(in, 65536);
+        ssize_t n = read(peer, room, 65536);
+        if (n <= 0)
+            return;
+        in->n += (size_t)n;
+    }
+}
+
+/* Joins the stdout records; returns true when the end record came last. */
+static bool unframe(struct str in, struct buf *out) {
+    bool ended = false;
+    while (in.n) {
+        assert_false(ended);
+        assert_true(in.n >= 8);
+        const unsigned char *h = (const unsigned char *)in.p;
+        size_t n = (size_t)h[4] << 8 | h[5];
+        assert_int_equal(h[0], 1);
+        assert_int_equal(h[2] << 8 | h[3], 1);
+        assert_true(in.n >= 8 + n + h[6]);
+        if (h[1] == 6)
+            buf_put(out, in.p + 8, n);
+        else if (h[1] == 3)
+            ended = true;
+        else
+            fail();
+        in = str_from(in, 8 + n + h[6]);
+    }
+    return ended;
+}
+
+static void answers_of_any_size_arrive_whole(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 1, 65527, 65528, 65529, 1500000, 5000000};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        int peer;
+        struct fcgi_conn c = pair(&peer);
+        struct buf sent AUTO(buf_free) = BUF(8u << 20), in AUTO(buf_free) = BUF(16u << 20),
+                        got AUTO(buf_free) = BUF(8u << 20);
+        for (size_t k = 0; k < sizes[i]; k++)
+            buf_putc(&sent, (char)(k * 31 % 251));
+        assert_true(fcgi_send(&c, str_sub(buf_view(&sent), 0, sizes[i] / 2)));
+        while (fcgi_pending(&c)) {
+            drain(peer, &in);
+            assert_true(fcgi_flush(&c));
+        }
+        assert_true(fcgi_send_end(&c, str_from(buf_view(&sent), sizes[i] / 2)));
+        while (fcgi_pending(&c)) {
+            drain(peer, &in);
+            assert_true(fcgi_flush(&c));
+        }
+        drain(peer, &in);
+        assert_true(unframe(buf_view(&in), &got));
+        assert_int_equal(got.n, sent.n);
+        assert_true(got.n == 0 || memcmp(got.p, sent.p, got.n) == 0);
+        fcgi_close(&c);
+        close(peer);
+    }
+}
+
+static void a_web_server_that_left_is_noticed(void **state) {
+    (void)state;
+    int peer;
+    struct fcgi_conn c = pair(&peer);
+    close(peer);
+    assert_false(fcgi_send(&c, STR("hello")));
+    fcgi_close(&c);
+}
+
+static void a_full_socket_never_blocks(void **state) {
+    (void)state;
+    int peer;
+    struct fcgi_conn c = pair(&peer);
+    struct buf big AUTO(buf_free) = BUF(4u << 20);
+    while (big.n < 3u << 20)
+        buf_puts(&big, "0123456789abcdef");
+    assert_true(fcgi_send(&c, buf_view(&big)));
+    assert_true(fcgi_pending(&c) > 0);
+    assert_false(fcgi_wait(&c, 20));
+    fcgi_close(&c);
+    close(peer);
+}
+
+static void only_loopback_and_unix_sockets_are_listened_on(void **state) {
+    (void)state;
+    static const char *const bad[] = {"0.0.0.0:9000",    "192.0.2.1:9000", "[::]:9000", "127.0.0.1",
+                                      "127.0.0.1:99999", "localhost:80",   "[::1]9000"};
+    struct fault f = {0};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(fcgi_listen(bad[i], 8, &f), -1);
+    int fd = fcgi_listen("127.0.0.1:0", 8, &f);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void a_stale_socket_is_replaced_and_a_live_one_is_not(void **state) {
+    (void)state;
+    char dir[] = "/tmp/tollgate-unit-XXXXXX", path[64];
+    struct fault f = {0};
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/s", dir);
+    int first = fcgi_listen(path, 8, &f);
+    assert_true(first >= 0);
+    assert_int_equal(fcgi_listen(path, 8, &f), -1);
+    assert_int_equal(f.err, ERR_CONFLICT);
+    close(first);
+    int second = fcgi_listen(path, 8, &f);
+    assert_true(second >= 0);
+    close(second);
+    unlink(path);
+    rmdir(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_of_any_size_arrive_whole),
+        cmocka_unit_test(a_web_server_that_left_is_noticed),
+        cmocka_unit_test(a_full_socket_never_blocks),
+        cmocka_unit_test(only_loopback_and_unix_sockets_are_listened_on),
+        cmocka_unit_test(a_stale_socket_is_replaced_and_a_live_one_is_not),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

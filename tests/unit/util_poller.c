@@ -1,0 +1,116 @@
+#include "unit.h"
+
+#include "util/clock.h"
+#include "util/poller.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct entry {
+    struct timer timer;
+    int id;
+};
+
+static int fired[4000];
+static size_t n_fired;
+
+static void note(struct timer *t) {
+    fired[n_fired++] = CONTAINER_OF(t, struct entry, timer)->id;
+}
+
+static void timers_fire_in_order_of_their_due_time(void **state) {
+    (void)state;
+    static struct entry e[2000];
+    struct poller p;
+    poller_init(&p);
+    n_fired = 0;
+    int64_t base = clock_mono_us() - 1000000;
+    for (int i = 0; i < 2000; i++) {
+        e[i] = (struct entry){.timer.fn = note, .id = i * 7919 % 2000};
+        poller_timer_set(&p, &e[i].timer, base + e[i].id);
+    }
+    for (int i = 0; i < 2000; i += 3) /* moved back and forth: the place must follow */
+        poller_timer_set(&p, &e[i].timer, base + 5000);
+    for (int i = 0; i < 2000; i += 3)
+        poller_timer_set(&p, &e[i].timer, base + e[i].id);
+    for (int i = 0; i < 2000; i += 5)
+        poller_timer_clear(&p, &e[i].timer);
+    poller_run(&p, 0);
+    assert_int_equal(n_fired, 1600);
+    for (size_t i = 1; i < n_fired; i++)
+        assert_true(fired[i - 1] < fired[i]);
+    poller_free(&p);
+}
+
+static void a_timer_in_the_future_waits(void **state) {
+    (void)state;
+    struct entry e = {.timer.fn = note};
+    struct poller p;
+    poller_init(&p);
+    n_fired = 0;
+    int64_t start = clock_mono_us();
+    poller_timer_set(&p, &e.timer, start + 30000);
+    poller_run(&p, 0);
+    assert_int_equal(n_fired, 0);
+    while (!n_fired)
+        poller_run(&p, -1);
+    assert_true(clock_mono_us() - start >= 30000);
+    poller_free(&p);
+}
+
+struct end {
+    struct watch watch;
+    struct poller *poller;
+    struct end *other;
+};
+
+static int calls;
+
+/* Removes both ends, whose memory is gone when the round is over. */
+static void on_ready(struct watch *w, uint32_t events) {
+    struct end *e = CONTAINER_OF(w, struct end, watch);
+    assert_true(events & EPOLLIN);
+    calls++;
+    poller_watch(e->poller, &e->watch, 0);
+    poller_watch(e->poller, &e->other->watch, 0);
+    poller_bury(e->poller, e->other);
+    poller_bury(e->poller, e);
+}
+
+static void a_watch_removed_in_the_same_round_is_not_called(void **state) {
+    (void)state;
+    struct poller p;
+    struct end *ends[2];
+    int pipes[2][2];
+    poller_init(&p);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pipe(pipes[i]), 0);
+        ends[i] = base_zalloc(sizeof *ends[i]);
+        *ends[i] = (struct end){.watch = {.fn = on_ready, .fd = pipes[i][0]}, .poller = &p};
+    }
+    for (int i = 0; i < 2; i++) {
+        ends[i]->other = ends[1 - i];
+        poller_watch(&p, &ends[i]->watch, EPOLLIN);
+        assert_int_equal(write(pipes[i][1], "x", 1), 1);
+    }
+    calls = 0;
+    poller_run(&p, 100);
+    assert_int_equal(calls, 1);
+    poller_run(&p, 0);
+    assert_int_equal(calls, 1);
+    poller_free(&p);
+    for (int i = 0; i < 2; i++) {
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(timers_fire_in_order_of_their_due_time),
+        cmocka_unit_test(a_timer_in_the_future_waits),
+        cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
