@@ -7,6 +7,7 @@
 #pragma once
 
 #include "domain/identity/cidr.h"
+#include "domain/identity/scope.h"
 #include "domain/routing/host.h"
 #include "util/str.h"
 
@@ -30,7 +31,7 @@ struct caller {
     bool key_disabled, user_disabled, unlimited_quota, test_mode, cross_group_retry;
     enum role role;
     int64_t expires_at; /* unix s, -1 = never */
-    uint64_t scopes;    /* enum scope bits, see scope.h */
+    uint64_t scopes;    /* never 0: the default ones when the key names none; see scope.h */
     bool model_limits_enabled;
     const struct str *models; /* sorted; a trailing '*' is a prefix */
     size_t n_models;
@@ -57,14 +58,23 @@ must_use enum err auth_key(struct auth *a, struct db *db, struct str presented,
 void caller_unref(const struct caller **c);
 const struct caller *caller_ref(const struct caller *c);
 
-/* Status, expiry, owner, pin right: the checks every use of a key needs. */
+/* The checks every use of a key needs, in the order of the contract: status and expiry, address,
+ * owner, right to pin a channel. ip: textual client address. */
+must_use enum err auth_use(const struct caller *c, int64_t now_s, struct str ip, int64_t pin,
+                           struct fault *f);
+/* The same one by one: auth_admit is auth_use without the address. */
 must_use enum err auth_admit(const struct caller *c, int64_t now_s, int64_t pin, struct fault *f);
-/* ip: textual client address. */
 must_use enum err auth_ip(const struct caller *c, struct str ip, struct fault *f);
 must_use enum err auth_model(const struct caller *c, struct str model, struct fault *f);
+must_use enum err auth_scope(const struct caller *c, enum scope s, struct fault *f);
 
 /* Notes a use for last_used (written at most once a minute per secret, by the housekeeping call
  * auth_flush_last_used in a thread that has a session). */
 void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct str model,
                 struct str user_agent);
 must_use enum err auth_flush_last_used(struct auth *a, struct db *db);
+
+struct auth_stats { /* since the start, for /metrics */
+    uint64_t hits, reads, unknown, bad_checksum;
+};
+void auth_stats(const struct auth *a, struct auth_stats *out);

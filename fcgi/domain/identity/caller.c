@@ -1,0 +1,228 @@
+#include "domain/identity/caller.h"
+
+#include "domain/identity/caller_cache.h"
+#include "domain/identity/caller_load.h"
+#include "domain/identity/key_text.h"
+#include "domain/identity/last_used.h"
+#include "door/crypt.h"
+#include "util/clock.h"
+
+#include <stdlib.h>
+
+/* With the database away a picture that nobody changed is used this long beyond its time. */
+#define GRACE_MS (10 * 60 * 1000)
+
+struct auth {
+    struct host *host;
+    const struct keyring *keys;
+    struct caller_cache *cache;
+    int64_t ttl_ms;
+    struct last_used last_used;
+    _Atomic uint64_t hits, reads, unknown, bad_checksum;
+};
+
+struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cache_entries,
+                      int64_t ttl_ms) {
+    struct auth *a = base_zalloc(sizeof *a);
+    a->host = host;
+    a->keys = keys;
+    a->cache = caller_cache_new(cache_entries);
+    a->ttl_ms = ttl_ms;
+    last_used_init(&a->last_used);
+    return a;
+}
+
+void auth_free(struct auth **a) {
+    if (!*a)
+        return;
+    caller_cache_free(&(*a)->cache);
+    last_used_free(&(*a)->last_used);
+    free(*a);
+    *a = NULL;
+}
+
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static bool is_unchanged(const struct auth *a, const struct held *h) {
+    return h->key_gen == host_gen(a->host, HOST_GEN_KEY, h->caller.key_id) &&
+           h->user_gen == host_gen(a->host, HOST_GEN_USER, h->caller.user_id);
+}
+
+/* Reads the secret's picture. The counters are taken before it, so a change that commits meanwhile
+ * makes the picture stale instead of being missed. ERR_DB_NO_ROW: no such key any more. */
+static enum err read_picture(struct auth *a, struct db *db, const struct secret_ids *ids,
+                             struct held **out) {
+    uint32_t key_gen = host_gen(a->host, HOST_GEN_KEY, ids->key_id);
+    uint32_t user_gen = host_gen(a->host, HOST_GEN_USER, ids->user_id);
+    count(&a->reads);
+    enum err e = caller_load(db, ids->secret_id, out);
+    if (e != OK)
+        return e;
+    (*out)->key_gen = key_gen;
+    (*out)->user_gen = user_gen;
+    (*out)->read_at_ms = clock_mono_ms();
+    return OK;
+}
+
+/* For a hash that is not in the cache, or whose picture `old` is out of date. */
+static enum err fetch(struct auth *a, struct db *db, struct str key, const uint8_t hash[32],
+                      const struct held *old, struct held **out) {
+    struct secret_ids ids;
+    enum err e = OK;
+    if (old)
+        ids = (struct secret_ids){old->caller.secret_id, old->caller.key_id, old->caller.user_id};
+    else
+        e = secret_find(db, a->keys, key, &ids);
+    if (e == OK)
+        e = read_picture(a, db, &ids, out);
+    if (e == ERR_DB_NO_ROW) {
+        caller_cache_put_unknown(a->cache, hash, clock_mono_ms());
+        return ERR_KEY_INVALID;
+    }
+    if (e != OK)
+        return e;
+    if (old)
+        (*out)->touched_s = old->touched_s;
+    caller_cache_put(a->cache, hash, *out);
+    return OK;
+}
+
+static enum err find_held(struct auth *a, struct db *db, struct str key, struct held **out) {
+    uint8_t hash[CRYPT_HASH_LEN];
+    struct held *old AUTO(held_unref) = NULL;
+    int64_t now_ms = clock_mono_ms();
+    crypt_hash(a->keys, 0, "api_key", key, hash);
+    enum cached found = caller_cache_get(a->cache, hash, now_ms, &old);
+    if (found == CACHED_UNKNOWN)
+        return ERR_KEY_INVALID;
+    bool unchanged = old && is_unchanged(a, old);
+    if (unchanged && now_ms - old->read_at_ms < a->ttl_ms) {
+        count(&a->hits);
+        *out = old;
+        old = NULL;
+        return OK;
+    }
+    enum err e = fetch(a, db, key, hash, old, out);
+    if (e == ERR_DB_AWAY && unchanged && now_ms - old->read_at_ms < a->ttl_ms + GRACE_MS) {
+        *out = old;
+        old = NULL;
+        return OK;
+    }
+    return e;
+}
+
+enum err auth_key(struct auth *a, struct db *db, struct str presented, const struct caller **out,
+                  int64_t *pin, struct fault *f) {
+    struct str key;
+    struct held *h AUTO(held_unref) = NULL;
+    *out = NULL;
+    if (!key_text_parse(presented, &key, pin)) {
+        bool missing = !str_trim(presented).n;
+        if (!missing)
+            count(&a->bad_checksum);
+        return fault_set(f, missing ? ERR_KEY_MISSING : ERR_KEY_INVALID, NULL);
+    }
+    enum err e = find_held(a, db, key, &h);
+    if (e == OK && h->secret_expires_at >= 0 && clock_unix_s() >= h->secret_expires_at)
+        e = ERR_KEY_INVALID;
+    if (e == ERR_KEY_INVALID)
+        count(&a->unknown);
+    if (e != OK)
+        return fault_set(f, e, NULL);
+    *out = &h->caller;
+    h = NULL;
+    return OK;
+}
+
+const struct caller *caller_ref(const struct caller *c) {
+    atomic_fetch_add_explicit(&held_of(c)->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void caller_unref(const struct caller **c) {
+    struct held *h = *c ? held_of(*c) : NULL;
+    held_unref(&h);
+    *c = NULL;
+}
+
+static enum err check_key(const struct caller *c, int64_t now_s, struct fault *f) {
+    if (c->key_disabled)
+        return fault_set(f, ERR_KEY_DISABLED, NULL);
+    if (c->expires_at >= 0 && now_s >= c->expires_at)
+        return fault_set(f, ERR_KEY_EXPIRED, NULL);
+    return OK;
+}
+
+static enum err check_owner(const struct caller *c, int64_t pin, struct fault *f) {
+    if (c->user_disabled)
+        return fault_set(f, ERR_USER_DISABLED, NULL);
+    if (pin && c->role < ROLE_ADMIN)
+        return fault_set(f, ERR_PIN_NOT_ALLOWED, NULL);
+    return OK;
+}
+
+enum err auth_admit(const struct caller *c, int64_t now_s, int64_t pin, struct fault *f) {
+    enum err e = check_key(c, now_s, f);
+    return e != OK ? e : check_owner(c, pin, f);
+}
+
+enum err auth_use(const struct caller *c, int64_t now_s, struct str ip, int64_t pin,
+                  struct fault *f) {
+    enum err e = check_key(c, now_s, f);
+    if (e == OK)
+        e = auth_ip(c, ip, f);
+    return e != OK ? e : check_owner(c, pin, f);
+}
+
+enum err auth_ip(const struct caller *c, struct str ip, struct fault *f) {
+    uint8_t addr[16];
+    if (!c->n_allow_ips)
+        return OK;
+    if (addr_parse(ip, addr) && cidr_list_has(c->allow_ips, c->n_allow_ips, addr))
+        return OK;
+    return fault_set(f, ERR_IP_NOT_ALLOWED, "%.*s", STR_ARG(ip));
+}
+
+static bool model_matches(struct str rule, struct str model) {
+    if (rule.n && rule.p[rule.n - 1] == '*')
+        return str_starts(model, str_sub(rule, 0, rule.n - 1));
+    return str_eq(rule, model);
+}
+
+enum err auth_model(const struct caller *c, struct str model, struct fault *f) {
+    if (!c->model_limits_enabled)
+        return OK;
+    for (size_t i = 0; i < c->n_models; i++)
+        if (model_matches(c->models[i], model))
+            return OK;
+    return fault_set(f, ERR_MODEL_NOT_ALLOWED, "%.*s", (int)(model.n < 200 ? model.n : 200),
+                     model.p);
+}
+
+enum err auth_scope(const struct caller *c, enum scope s, struct fault *f) {
+    if (c->scopes & SCOPE_BIT(s))
+        return OK;
+    return fault_set(f, ERR_SCOPE_MISSING, "%s",
+                     s < SCOPE__BUILTIN ? scope_name(s) : "of this service");
+}
+
+void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct str model,
+                struct str user_agent) {
+    struct held *h = held_of(c);
+    int64_t now = clock_unix_s(),
+            before = atomic_load_explicit(&h->touched_s, memory_order_relaxed);
+    if (now - before < LAST_USED_INTERVAL_S ||
+        !atomic_compare_exchange_strong(&h->touched_s, &before, now))
+        return;
+    last_used_note(&a->last_used, c->key_id, c->secret_id, now, ip, model, user_agent);
+}
+
+enum err auth_flush_last_used(struct auth *a, struct db *db) {
+    return last_used_flush(&a->last_used, db);
+}
+
+void auth_stats(const struct auth *a, struct auth_stats *out) {
+    *out = (struct auth_stats){a->hits, a->reads, a->unknown, a->bad_checksum};
+}

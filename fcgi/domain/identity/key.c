@@ -1,0 +1,181 @@
+#include "domain/identity/key.h"
+
+#include "domain/catalog/catalog.h"
+
+#include <stdlib.h>
+
+static enum err check_name(struct str name, struct fault *f) {
+    if (!str_utf8_ok(name))
+        return fault_field(f, ERR_FIELD_VALUE, "name", "name is not valid UTF-8");
+    if (str_utf8_count(name) > KEY_NAME_MAX)
+        return fault_field(f, ERR_NAME_TOO_LONG, "name", NULL);
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7F)
+            return fault_field(f, ERR_FIELD_VALUE, "name", "name has a control character");
+    return OK;
+}
+
+static enum err check_quota(struct key_settings *s, struct fault *f) {
+    if (s->unlimited_quota) { /* not looked at; kept in range for the day it is limited again */
+        if (s->remain_quota < 0)
+            s->remain_quota = 0;
+        if (s->remain_quota > KEY_QUOTA_MAX)
+            s->remain_quota = KEY_QUOTA_MAX;
+        return OK;
+    }
+    if (s->remain_quota < 0)
+        return fault_field(f, ERR_QUOTA_NEGATIVE, "remain_quota", NULL);
+    if (s->remain_quota > KEY_QUOTA_MAX)
+        return fault_field(f, ERR_QUOTA_TOO_LARGE, "remain_quota", "%lld",
+                           (long long)KEY_QUOTA_MAX);
+    return OK;
+}
+
+static enum err check_addresses(struct key_settings *s, struct arena *mem, struct fault *f) {
+    struct cidr *list AUTO(base_freep) = NULL;
+    struct buf text AUTO(buf_free) = BUF((size_t)KEY_ALLOW_IPS_MAX * 64);
+    size_t n;
+    enum err e = cidr_list_parse(s->allow_ips, "allow_ips", KEY_ALLOW_IPS_MAX, &list, &n, f);
+    if (e == ERR_FIELD_VALUE && f)
+        f->err = ERR_ALLOW_IPS;
+    if (e != OK)
+        return e == ERR_FIELD_VALUE ? ERR_ALLOW_IPS : e;
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_putc(&text, '\n');
+        cidr_text(&list[i], &text);
+    }
+    s->allow_ips = arena_str(mem, buf_view(&text));
+    return OK;
+}
+
+bool key_group_usable(const struct catalog *c, struct str user_group, struct str group) {
+    if (!group.n || str_eqc(group, "auto") || str_eq(group, user_group))
+        return true;
+    const struct group *g = catalog_group(c, group);
+    return g && g->selectable;
+}
+
+static enum err deny_group(const char *field, struct str group, struct fault *f) {
+    return fault_field(f, ERR_GROUP_DENIED, field, "%.*s", (int)(group.n < 100 ? group.n : 100),
+                       group.p);
+}
+
+static enum err check_groups(struct key_settings *s, const struct key_maker *maker,
+                             struct arena *mem, struct fault *f) {
+    struct buf list AUTO(buf_free) = BUF(4096);
+    struct str rest = s->auto_groups, part;
+    size_t n = 0;
+    if (!key_group_usable(maker->catalog, maker->user_group, s->group))
+        return deny_group("group", s->group, f);
+    while (rest.n && str_cut(&rest, ',', &part)) {
+        part = str_trim(part);
+        if (!part.n)
+            continue;
+        if (++n > KEY_AUTO_GROUPS_MAX)
+            return fault_field(f, ERR_FIELD_VALUE, "auto_groups", "auto_groups has more than %d",
+                               KEY_AUTO_GROUPS_MAX);
+        if (str_eqc(part, "auto") || !key_group_usable(maker->catalog, maker->user_group, part))
+            return deny_group("auto_groups", part, f);
+        if (list.n)
+            buf_putc(&list, ',');
+        buf_str(&list, part);
+    }
+    if (list.failed)
+        return fault_field(f, ERR_FIELD_VALUE, "auto_groups", "auto_groups is too long");
+    s->auto_groups = arena_str(mem, buf_view(&list));
+    return OK;
+}
+
+/* A list is checked only when it is in force: clients send old ones along with enabled=false. */
+static enum err check_models(struct key_settings *s, const struct key_maker *maker,
+                             struct arena *mem, struct fault *f) {
+    struct buf list AUTO(buf_free) = BUF(60000);
+    struct str rest = s->model_limits, part;
+    size_t n = 0;
+    while (rest.n && str_cut(&rest, ',', &part)) {
+        part = str_trim(part);
+        if (!part.n)
+            continue;
+        bool prefix = part.p[part.n - 1] == '*';
+        if (++n > KEY_MODELS_MAX)
+            return fault_field(f, ERR_FIELD_VALUE, "model_limits", "model_limits has more than %d",
+                               KEY_MODELS_MAX);
+        if (s->model_limits_enabled && !prefix && !catalog_model(maker->catalog, part))
+            return fault_field(f, ERR_MODEL_UNKNOWN, "model_limits", "%.*s",
+                               (int)(part.n < 200 ? part.n : 200), part.p);
+        if (list.n)
+            buf_putc(&list, ',');
+        buf_str(&list, part);
+    }
+    if (list.failed)
+        return fault_field(f, ERR_FIELD_VALUE, "model_limits", "model_limits is too long");
+    s->model_limits = arena_str(mem, buf_view(&list));
+    return OK;
+}
+
+/* A credential that may write keys may make ordinary ones; more than that only if it has it. */
+static enum err check_scopes(const struct key_settings *s, const struct key_maker *maker,
+                             struct fault *f) {
+    uint64_t possible = scope_mask(SCOPE_F_KEY) | maker->service_scopes;
+    uint64_t own = maker->scopes | scope_mask(SCOPE_F_DEFAULT);
+    if (s->scopes & ~possible)
+        return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "scopes");
+    for (int i = 0; i < SCOPE__MAX; i++)
+        if (s->scopes & ~own & SCOPE_BIT(i))
+            return fault_field(f, ERR_SCOPE_EXCEEDED, "scopes", "%s",
+                               i < SCOPE__BUILTIN ? scope_name((enum scope)i) : "service");
+    return OK;
+}
+
+static enum err check_limit(const char *field, int64_t v, struct fault *f) {
+    if (v >= 0 && v <= KEY_LIMIT_MAX)
+        return OK;
+    return fault_field(f, ERR_FIELD_VALUE, field, "%s must be 0 to %lld", field,
+                       (long long)KEY_LIMIT_MAX);
+}
+
+static enum err check_budgets(const struct key_settings *s, struct fault *f) {
+    for (size_t i = 0; i < s->n_budgets; i++) {
+        const struct budget_rule *b = &s->budgets[i];
+        if (b->amount < 1 || b->amount > KEY_QUOTA_MAX)
+            return fault_field(f, ERR_FIELD_VALUE, "budgets", "budgets: amount must be 1 to %lld",
+                               (long long)KEY_QUOTA_MAX);
+        for (size_t j = 0; j < i; j++)
+            if (s->budgets[j].window == b->window)
+                return fault_field(f, ERR_FIELD_VALUE, "budgets",
+                                   "budgets: two for the same window");
+    }
+    return OK;
+}
+
+enum err key_settings_check(struct key_settings *s, const struct key_maker *maker,
+                            struct arena *mem, struct fault *f) {
+    enum err e = check_name(s->name, f);
+    if (e == OK)
+        e = check_quota(s, f);
+    if (e == OK)
+        e = check_addresses(s, mem, f);
+    if (e == OK)
+        e = check_groups(s, maker, mem, f);
+    if (e == OK)
+        e = check_models(s, maker, mem, f);
+    if (e == OK)
+        e = check_scopes(s, maker, f);
+    if (e == OK)
+        e = check_limit("rpm_limit", s->rpm_limit, f);
+    if (e == OK)
+        e = check_limit("tpm_limit", s->tpm_limit, f);
+    if (e == OK)
+        e = check_limit("concurrency_limit", s->concurrency_limit, f);
+    return e != OK ? e : check_budgets(s, f);
+}
+
+enum key_status key_status_of(bool disabled, int64_t expires_at, bool unlimited,
+                              int64_t remain_quota, int64_t now_s) {
+    if (disabled)
+        return KEY_DISABLED;
+    if (expires_at >= 0 && now_s >= expires_at)
+        return KEY_EXPIRED;
+    return unlimited || remain_quota > 0 ? KEY_ENABLED : KEY_EXHAUSTED;
+}
