@@ -499,10 +499,17 @@ static void pause_before(int try) {
     nanosleep(&t, NULL);
 }
 
-static enum err attempt(struct db *db, enum err (*fn)(struct db *db, void *ctx), void *ctx,
-                        bool *in_doubt) {
+static enum err begin(struct db *db, bool snapshot) {
+    if (!snapshot)
+        return plain(db, "START TRANSACTION");
+    enum err e = plain(db, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+    return e ? e : plain(db, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
+}
+
+static enum err attempt(struct db *db, bool snapshot, enum err (*fn)(struct db *db, void *ctx),
+                        void *ctx, bool *in_doubt) {
     *in_doubt = false;
-    enum err e = plain(db, "START TRANSACTION");
+    enum err e = begin(db, snapshot);
     if (e)
         return e;
     db->in_transaction = true;
@@ -519,13 +526,13 @@ static enum err attempt(struct db *db, enum err (*fn)(struct db *db, void *ctx),
     return e;
 }
 
-enum err db_transaction(struct db *db, bool idempotent, enum err (*fn)(struct db *db, void *ctx),
-                        void *ctx) {
+static enum err repeat(struct db *db, bool idempotent, bool snapshot,
+                       enum err (*fn)(struct db *db, void *ctx), void *ctx) {
     must(!db->in_transaction);
     enum err e = OK;
     for (int try = 1; try <= MAX_TRIES; try++) {
         bool in_doubt;
-        e = attempt(db, fn, ctx, &in_doubt);
+        e = attempt(db, snapshot, fn, ctx, &in_doubt);
         bool again = e == ERR_DB_CONFLICT || (e == ERR_DB_AWAY && (!in_doubt || idempotent));
         if (!again || (e == ERR_DB_AWAY && try > 2))
             return e;
@@ -533,6 +540,15 @@ enum err db_transaction(struct db *db, bool idempotent, enum err (*fn)(struct db
         pause_before(try);
     }
     return e;
+}
+
+enum err db_transaction(struct db *db, bool idempotent, enum err (*fn)(struct db *db, void *ctx),
+                        void *ctx) {
+    return repeat(db, idempotent, false, fn, ctx);
+}
+
+enum err db_snapshot(struct db *db, enum err (*fn)(struct db *db, void *ctx), void *ctx) {
+    return repeat(db, true, true, fn, ctx);
 }
 
 enum err db_script(struct db *db, struct str sql, struct fault *f) {

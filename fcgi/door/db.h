@@ -48,5 +48,9 @@ must_use enum err db_ping(struct db *db);
 must_use enum err db_transaction(struct db *db, bool idempotent,
                                  enum err (*fn)(struct db *db, void *ctx), void *ctx);
 
+/* Runs fn, which only reads, in one transaction whose statements all see the same moment (those of
+ * db_transaction each see what is committed when they start). Repeated like db_transaction. */
+must_use enum err db_snapshot(struct db *db, enum err (*fn)(struct db *db, void *ctx), void *ctx);
+
 /* Runs a text of several statements (migrations only; tollgatectl). f gets the server's message. */
 must_use enum err db_script(struct db *db, struct str sql, struct fault *f);

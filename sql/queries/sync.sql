@@ -3,10 +3,6 @@
 INSERT INTO changes (kind, entity_id, created_us)
 VALUES (?, ?, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED));
 
--- name: change_last :one
--- out: last_id:i64
-SELECT COALESCE(MAX(id), 0) FROM changes;
-
 -- name: change_since :many
 -- in: after_id:i64
 -- out: id:i64 kind:i64 entity_id:i64 age_ms:i64
@@ -24,9 +20,12 @@ WHERE created_us < CAST((UNIX_TIMESTAMP(NOW(6)) - ?) * 1000000 AS SIGNED) LIMIT 
 INSERT INTO workers (hostname, pid, started_s, beat_s)
 VALUES (?, ?, UNIX_TIMESTAMP(), UNIX_TIMESTAMP());
 
+-- A worker that was away so long that its row was pruned comes back under the same id.
 -- name: worker_beat :exec
--- in: id:i64
-UPDATE workers SET beat_s = UNIX_TIMESTAMP() WHERE id = ?;
+-- in: id:i64 hostname:str pid:i64
+INSERT INTO workers (id, hostname, pid, started_s, beat_s)
+VALUES (?, ?, ?, UNIX_TIMESTAMP(), UNIX_TIMESTAMP())
+ON DUPLICATE KEY UPDATE beat_s = VALUES(beat_s);
 
 -- name: worker_remove :exec
 -- in: id:i64

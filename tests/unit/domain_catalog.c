@@ -92,6 +92,8 @@ static void bad_rows_are_left_out_and_the_rest_stays(void **state) {
     struct model m = {.name = STR("m")};
     assert_null(builder_model(b, &m));
     assert_string_equal(builder_model(b, &m), "duplicate model");
+    m = (struct model){.name = STR("n"), .price = &(struct price){.image = -1}};
+    assert_string_equal(builder_model(b, &m), "negative number"); /* free money otherwise */
     m.name = STR("\xFF");
     assert_string_equal(builder_model(b, &m), "bad model name");
     struct channel ch = channel_of(5);

@@ -81,10 +81,18 @@ const char *builder_ratio(struct builder *b, int64_t user_group, int64_t using_g
     return NULL;
 }
 
+static bool price_ok(const struct price *p) {
+    return p->call_quota >= 0 && p->model >= 0 && p->completion >= 0 && p->cache_read >= 0 &&
+           p->cache_write >= 0 && p->cache_write_1h >= 0 && p->image >= 0 && p->audio >= 0 &&
+           p->audio_completion >= 0 && p->search_quota >= 0;
+}
+
 const char *builder_model(struct builder *b, const struct model *m) {
     struct catalog *c = b->c;
     if (!good_name(m->name))
         return "bad model name";
+    if (m->default_max_tokens < 0 || (m->price && !price_ok(m->price)))
+        return "negative number";
     if (catalog_model(c, m->name))
         return "duplicate model";
     struct model *copy = ARENA_NEW(&c->arena, struct model);
