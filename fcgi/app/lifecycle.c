@@ -22,6 +22,10 @@ struct threads {
     size_t n_fronts;
 };
 
+struct ledger_arg {
+    struct billing *billing;
+};
+
 static void *ledger_main(void *arg) {
     struct app *a = arg;
     struct db *db AUTO(db_free) = app_db_new();
@@ -91,13 +95,18 @@ static enum err wait_for_schema(struct db *db, const sigset_t *mine, struct faul
 static enum err load(struct app *a, struct db *db, struct sync **sync, const sigset_t *mine,
                      struct fault *f) {
     const struct conf *c = app_conf();
+    struct catalog *catalog = NULL;
     enum err e = keyring_load(c->secrets_dir, &a->keys, f);
     if (!e)
         e = host_open(c->run_dir, &a->host, f);
     if (!e)
         e = wait_for_schema(db, mine, f);
     if (!e)
-        e = sync_new(a->host, a->keys, db, sync, f);
+        e = catalog_load(db, a->keys, &catalog, f);
+    if (e)
+        return e;
+    catalog_publish(catalog);
+    e = sync_new(a->host, a->keys, db, sync, f);
     if (e)
         return e;
     a->auth = auth_new(a->host, a->keys, c->auth_cache_entries, c->auth_cache_ttl);
@@ -163,8 +172,8 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
             sync_reload(sync);
         }
         sync_tick(sync, db);
-        enum err e = auth_flush_last_used(a->auth, db);
-        (void)e; /* tried again with the next tick */
+        if (auth_flush_last_used(a->auth, db) != OK)
+            continue; /* tried again with the next tick */
     }
 }
 

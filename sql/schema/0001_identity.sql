@@ -1,5 +1,6 @@
 -- Accounts, API keys and their secrets, personal access tokens, sessions, audit.
--- Times are unix seconds (BIGINT, UTC), money is quota (500000 = 1 USD, BIGINT).
+-- Times are unix seconds (BIGINT, UTC), money is quota (500000 = 1 USD, BIGINT). What accounts, keys
+-- and budgets may spend and have spent stands in allowances (0003; domain/billing/credit.h).
 
 CREATE TABLE IF NOT EXISTS users (
   id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -12,11 +13,6 @@ CREATE TABLE IF NOT EXISTS users (
   user_group VARCHAR(64) NOT NULL DEFAULT 'default',
   language VARCHAR(8) NOT NULL DEFAULT '',
   timezone VARCHAR(48) NOT NULL DEFAULT 'UTC',
-  granted BIGINT NOT NULL DEFAULT 0,
-  remain BIGINT NOT NULL DEFAULT 0,
-  leased BIGINT NOT NULL DEFAULT 0,
-  spent BIGINT NOT NULL DEFAULT 0,
-  test_remain BIGINT NOT NULL DEFAULT 50000000,
   request_count BIGINT NOT NULL DEFAULT 0,
   live_keys INT NOT NULL DEFAULT 0,
   created_at BIGINT NOT NULL,
@@ -33,10 +29,6 @@ CREATE TABLE IF NOT EXISTS api_keys (
   test_mode BOOLEAN NOT NULL DEFAULT FALSE,
   expires_at BIGINT NOT NULL DEFAULT -1,
   unlimited BOOLEAN NOT NULL DEFAULT FALSE,
-  granted BIGINT NOT NULL DEFAULT 0,
-  remain BIGINT NOT NULL DEFAULT 0,
-  leased BIGINT NOT NULL DEFAULT 0,
-  spent BIGINT NOT NULL DEFAULT 0,
   model_limits_enabled BOOLEAN NOT NULL DEFAULT FALSE,
   model_limits TEXT NOT NULL DEFAULT '',
   allow_ips TEXT NOT NULL DEFAULT '',
@@ -77,11 +69,6 @@ CREATE TABLE IF NOT EXISTS key_budgets (
   time_window CHAR(1) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   amount BIGINT NOT NULL,
   timezone VARCHAR(48) NOT NULL DEFAULT 'UTC',
-  window_start BIGINT NOT NULL DEFAULT 0,
-  window_end BIGINT NOT NULL DEFAULT 0,
-  remain BIGINT NOT NULL DEFAULT 0,
-  leased BIGINT NOT NULL DEFAULT 0,
-  spent BIGINT NOT NULL DEFAULT 0,
   UNIQUE KEY key_budgets_window (key_id, time_window)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 

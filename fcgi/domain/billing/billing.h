@@ -1,13 +1,16 @@
 /* billing.h - money around one metered call: hold before it, settle after it, lose nothing between.
  *
- *   billing_hold   front thread: may use its db session; spends leases in memory when they cover it
- *   billing_settle loop thread: never blocks; hands the outcome to the ledger
- *   ledger_run     the ledger thread's body: journal -> batches -> usage rows, rollups
+ *   billing_hold   front thread: spends leases in memory when they cover the call, else draws with
+ *                  its db session; writes the call to the journal
+ *   billing_settle loop thread: a few mutexes, no I/O; hands the outcome to the ledger
+ *   ledger_run     the ledger thread's body: journal -> batches -> usage rows, rollups, leases;
+ *                  adopts dead workers' journals, answers recalls, returns idle leases
  *
  * Every hold is settled exactly once, whatever happened to the call.
  */
 #pragma once
 
+#include "domain/billing/limits.h"
 #include "domain/billing/price.h"
 #include "domain/catalog/catalog.h"
 #include "util/err.h"
@@ -24,10 +27,12 @@ struct hold_ask {
     const struct caller *caller;
     const struct model *model;
     const struct price *price;
-    ratio group_ratio;      /* the dearest of the groups the plan may use */
-    int64_t prompt_tokens;  /* estimate */
-    int64_t max_completion; /* client's limit, else the model's default, times n */
+    const struct group *group; /* the first of the plan: its per-user limits apply; may be NULL */
+    ratio group_ratio;         /* the dearest of the groups the plan may use */
+    int64_t prompt_tokens;     /* estimate */
+    int64_t max_completion;    /* client's limit, else the model's default, times n */
     struct str request_id;
+    struct limit_report *report; /* out, also when refused by a rate limit; may be NULL */
 };
 
 enum end_reason {
@@ -37,8 +42,9 @@ enum end_reason {
     END_BROKEN,      /* provider broke off after the first byte */
     END_CLIENT_LEFT, /* the client left; see policy */
     END_TIMEOUT,
-    END_CUT,       /* our own drain timeout */
-    END_HARD_STOP, /* hold used up */
+    END_CUT,         /* our own drain timeout */
+    END_HARD_STOP,   /* hold used up */
+    END_INTERRUPTED, /* our process died; only the ledger says so */
 };
 
 struct outcome { /* what the loop knows at the end; strings are copied by billing_settle */
@@ -59,16 +65,25 @@ struct outcome { /* what the loop knows at the end; strings are copied by billin
     int64_t cost;                       /* out: what was charged */
 };
 
-/* conf stays valid for the life of billing. */
+/* conf stays valid for the life of billing. worker_id is unique among all workers there ever were
+ * on this database (63 random bits); 0 draws one. Aborts when run.dir can not be used: the fault is
+ * logged. */
 struct billing *billing_new(const struct conf *conf, struct host *host, int64_t worker_id);
 void billing_free(struct billing **b);
 
+/* Errors: ERR_RATE_LIMIT; ERR_USER_QUOTA, ERR_KEY_QUOTA, ERR_BUDGET (resets_at) when the true
+ * allowance - with what other workers could give back - can not pay; ERR_DB_AWAY (retry_after_s)
+ * when no lease covers the call and the database can not be asked; ERR_JOURNAL_FULL; ERR_STOPPING.
+ * Waits at most BILLING_WAIT_MS for leases of others. */
+#define BILLING_WAIT_MS 3000
 must_use enum err billing_hold(struct billing *b, struct db *db, const struct hold_ask *ask,
                                struct hold **out, struct fault *f);
 /* Charges, sets o->cost, frees the hold (may be NULL: nothing was held). */
 void billing_settle(struct billing *b, struct hold **hold, struct outcome *o);
 /* Cost of an answer so far, for x-tollgate-cost and hard stop. */
 int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usage *u);
+/* What is held for the call, for hard stop. */
+int64_t billing_held(const struct hold *h);
 
 /* Runs until billing_stop and everything is written (or deadline_ms passed after the stop). */
 void ledger_run(struct billing *b, struct db *db);

@@ -1,0 +1,195 @@
+#include "domain/billing/journal.h"
+
+#include "domain/billing/journal_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What one ended call needs at most; space for every call under way is allocated before it is
+ * opened, so that a full disk refuses new calls and never loses the end of an old one. */
+#define END_MAX ((int64_t)(sizeof(struct bill) + 64))
+#define GROW_BYTES (INT64_C(1) << 20)
+
+/* A full segment that is kept until `last_seq` is in the database. */
+struct segment {
+    struct list node;
+    uint64_t number, last_seq;
+    int64_t bytes;
+};
+
+struct journal {
+    struct lock lock;
+    struct journal_conf conf;
+    char dir[JOURNAL_PATH_MAX];
+    int lock_fd, fd;
+    uint64_t number, next_serial, last_seq;
+    int64_t bytes, allocated, old_bytes;
+    int64_t n_open;
+    struct list old;  /* of struct segment, oldest first */
+    struct list open; /* of struct opened */
+    struct buf scratch;
+};
+
+static bool write_all(struct journal *j, struct str bytes) {
+    ssize_t n = pwrite(j->fd, bytes.p, bytes.n, j->bytes);
+    if (n != (ssize_t)bytes.n) /* a partial record is overwritten by the next one */
+        return false;
+    if (j->conf.sync && fdatasync(j->fd) != 0)
+        return false;
+    j->bytes += n;
+    return true;
+}
+
+/* True when `more` bytes and the ends of all calls under way fit into fd, `bytes` long. */
+static bool make_room(const struct journal *j, int fd, int64_t bytes, int64_t more,
+                      int64_t *allocated) {
+    int64_t want = bytes + more + (j->n_open + 1) * END_MAX;
+    if (want <= *allocated)
+        return true;
+    int64_t to = *allocated + (want - *allocated + GROW_BYTES - 1) / GROW_BYTES * GROW_BYTES;
+    if (posix_fallocate(fd, *allocated, to - *allocated) != 0)
+        return false;
+    *allocated = to;
+    return true;
+}
+
+static void put_opened(struct journal *j, const struct opened *o) {
+    size_t at = journal_file_begin(&j->scratch, JOURNAL_OPENED);
+    opened_write(&j->scratch, o);
+    journal_file_end(&j->scratch, at);
+}
+
+/* On failure the old segment stays in use: larger than it should be, but whole. */
+static void start_segment(struct journal *j) {
+    char path[JOURNAL_PATH_MAX];
+    journal_file_segment(path, j->dir, j->conf.worker_id, j->number + 1);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    buf_clear(&j->scratch);
+    journal_file_header(&j->scratch, j->conf.worker_id);
+    LIST_EACH (n, &j->open)
+        put_opened(j, CONTAINER_OF(n, struct opened, node));
+    struct str head = buf_view(&j->scratch);
+    int64_t allocated = 0;
+    if (j->scratch.failed || !make_room(j, fd, 0, (int64_t)head.n, &allocated) ||
+        pwrite(fd, head.p, head.n, 0) != (ssize_t)head.n) {
+        close(fd);
+        unlink(path);
+        return;
+    }
+    if (j->fd >= 0) {
+        struct segment *s = base_zalloc(sizeof *s);
+        *s = (struct segment){.number = j->number, .last_seq = j->last_seq, .bytes = j->bytes};
+        list_push(&j->old, &s->node);
+        j->old_bytes += j->bytes;
+        close(j->fd);
+    }
+    j->fd = fd;
+    j->number++;
+    j->bytes = (int64_t)head.n;
+    j->allocated = allocated;
+}
+
+enum err journal_open(const struct journal_conf *conf, struct journal **out, struct fault *f) {
+    struct journal *j = base_zalloc(sizeof *j);
+    j->conf = *conf;
+    j->fd = -1;
+    j->next_serial = 1;
+    must(str_copy(str_c(conf->dir), j->dir, sizeof j->dir));
+    lock_init(&j->lock);
+    list_init(&j->old);
+    list_init(&j->open);
+    buf_init(&j->scratch, 256u << 20);
+    j->lock_fd = journal_file_lock_new(j->dir, conf->worker_id);
+    if (j->lock_fd >= 0)
+        start_segment(j);
+    if (j->fd < 0) {
+        journal_close(&j, true);
+        return fault_set(f, ERR_INTERNAL, "%s: journal can not be written", conf->dir);
+    }
+    *out = j;
+    return OK;
+}
+
+static void drop_segment(struct journal *j, struct segment *s) {
+    char path[JOURNAL_PATH_MAX];
+    journal_file_segment(path, j->dir, j->conf.worker_id, s->number);
+    unlink(path);
+    j->old_bytes -= s->bytes;
+    list_remove(&s->node);
+    free(s);
+}
+
+void journal_close(struct journal **jp, bool done) {
+    struct journal *j = *jp;
+    *jp = NULL;
+    if (!j)
+        return;
+    LIST_EACH_SAFE (n, next, &j->old) {
+        struct segment *s = CONTAINER_OF(n, struct segment, node);
+        if (done) {
+            drop_segment(j, s);
+        } else {
+            free(s);
+        }
+    }
+    base_closep(&j->fd);
+    if (done && j->lock_fd >= 0)
+        journal_file_remove(j->dir, j->conf.worker_id);
+    base_closep(&j->lock_fd);
+    buf_free(&j->scratch);
+    lock_free(&j->lock);
+    free(j);
+}
+
+enum err journal_open_call(struct journal *j, struct opened *o) {
+    LOCKED(&j->lock);
+    if (j->bytes + j->old_bytes > j->conf.max_bytes)
+        return ERR_JOURNAL_FULL;
+    if (j->bytes > j->conf.segment_bytes)
+        start_segment(j);
+    o->serial = j->next_serial++;
+    buf_clear(&j->scratch);
+    put_opened(j, o);
+    struct str record = buf_view(&j->scratch);
+    if (!make_room(j, j->fd, j->bytes, (int64_t)record.n, &j->allocated) || !write_all(j, record))
+        return ERR_JOURNAL_FULL;
+    list_push(&j->open, &o->node);
+    j->n_open++;
+    return OK;
+}
+
+bool journal_end(struct journal *j, struct bill *const *bills, struct opened *const *opened,
+                 size_t n) {
+    LOCKED(&j->lock);
+    buf_clear(&j->scratch);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = journal_file_begin(&j->scratch, JOURNAL_ENDED);
+        bill_write(&j->scratch, bills[i]);
+        journal_file_end(&j->scratch, at);
+        if (opened[i]) {
+            list_remove(&opened[i]->node);
+            j->n_open--;
+        }
+        j->last_seq = bills[i]->seq;
+    }
+    return !j->scratch.failed && write_all(j, buf_view(&j->scratch));
+}
+
+void journal_applied(struct journal *j, uint64_t seq) {
+    LOCKED(&j->lock);
+    LIST_EACH_SAFE (n, next, &j->old) {
+        struct segment *s = CONTAINER_OF(n, struct segment, node);
+        if (s->last_seq > seq)
+            break;
+        drop_segment(j, s);
+    }
+}
+
+int64_t journal_bytes(struct journal *j) {
+    LOCKED(&j->lock);
+    return j->bytes + j->old_bytes;
+}
