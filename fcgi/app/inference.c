@@ -224,7 +224,7 @@ enum err inference_prepare(struct app *a, struct db *db, struct exchange *x,
     struct choice groups;
     x->free_of_charge = route->flags & ROUTE_FREE;
     x->stream_usage = route->flags & ROUTE_STREAM_USAGE;
-    enum err e = x->caller->scopes & SCOPE_BIT(SCOPE_inference)
+    enum err e = x->caller->scopes & SCOPE_BIT(SCOPE_INFERENCE)
                      ? OK
                      : fault_set(f, ERR_SCOPE_MISSING, "inference");
     if (!e)

@@ -180,7 +180,7 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
 static void free_all(struct app *a, struct sync **sync, struct db *db) {
     sync_free(sync, db);
     billing_free(&a->billing);
-    auth_free(a->auth);
+    auth_free(&a->auth);
     catalog_publish(NULL);
     host_close(&a->host);
     keyring_free(&a->keys);

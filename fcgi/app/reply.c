@@ -18,8 +18,8 @@ void reply_send(struct fcgi_conn *c, const struct request *rq, int status, struc
     head_end(&out);
     if (!str_eq(rq->method, STR("HEAD")))
         buf_str(&out, body);
-    if (fcgi_send_end(c, buf_view(&out)))
-        (void)fcgi_wait(c, REPLY_TIMEOUT_MS); /* a client that left needs no answer */
+    bool sent = fcgi_send_end(c, buf_view(&out)) && fcgi_wait(c, REPLY_TIMEOUT_MS);
+    (void)sent; /* a client that left needs no answer */
 }
 
 void reply_fault(struct fcgi_conn *c, const struct request *rq, const struct fault *f) {
