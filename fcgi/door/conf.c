@@ -335,7 +335,7 @@ void conf_dump(const struct conf *c, struct buf *out) {
         buf_printf(out, "%s# %s\n%s =", i ? "\n" : "", keys[i].text, keys[i].name.p);
         struct buf value AUTO(buf_free) = BUF(CONF_STR_MAX);
         put_value(&value, c, &keys[i]);
-        if (value.n)
+        if (value.n && value.p[0] != '#') /* behind a blank it would be a comment */
             buf_putc(out, ' ');
         buf_str(out, buf_view(&value));
         buf_putc(out, '\n');

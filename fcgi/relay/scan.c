@@ -1,24 +1,7 @@
 #include "relay/scan.h"
 
 #include "relay/plain.h"
-
-enum field { /* the numbers of a usage object, as providers give them */
-             FIELD_PROMPT,
-             FIELD_TOOL_PROMPT, /* Gemini counts it apart */
-             FIELD_COMPLETION,
-             FIELD_TOTAL,
-             FIELD_CACHED,
-             FIELD_WRITTEN, /* both lifetimes */
-             FIELD_WRITTEN_5M,
-             FIELD_WRITTEN_1H,
-             FIELD_IMAGE_IN,
-             FIELD_AUDIO_IN,
-             FIELD_AUDIO_OUT,
-             FIELD_REASONING,
-             FIELD_SEARCHES,
-             FIELD_MODALITY, /* belongs to the modality named beside it */
-             FIELD__MAX
-};
+#include "relay/scan_parts.h"
 
 enum place {
     PLACE_ROOT,
@@ -143,53 +126,6 @@ static struct machine *machine_of(struct scan *s) {
 
 /* usage */
 
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-static struct usage openai_usage(const int64_t *raw) {
-    struct usage u = {
-        .prompt = raw[FIELD_PROMPT],
-        .completion = raw[FIELD_COMPLETION],
-        .cached = raw[FIELD_CACHED],
-        .image_in = raw[FIELD_IMAGE_IN],
-        .audio_in = raw[FIELD_AUDIO_IN],
-        .audio_out = raw[FIELD_AUDIO_OUT],
-        .reasoning = raw[FIELD_REASONING],
-    };
-    int64_t rest = raw[FIELD_TOTAL] - u.prompt - u.completion;
-    if (u.prompt == 0 && rest > 0)
-        u.prompt = rest; /* rerankers give the total alone */
-    else if (rest > 0 && rest == u.reasoning)
-        u.completion += rest; /* xAI counts reasoning beside the completion */
-    return u;
-}
-
-static struct usage anthropic_usage(const int64_t *raw) {
-    int64_t long_lived = raw[FIELD_WRITTEN_1H];
-    int64_t written = larger(raw[FIELD_WRITTEN], raw[FIELD_WRITTEN_5M] + long_lived);
-    return (struct usage){
-        .prompt = raw[FIELD_PROMPT] + raw[FIELD_CACHED] + written,
-        .completion = raw[FIELD_COMPLETION],
-        .cached = raw[FIELD_CACHED],
-        .cache_write_5m = written - long_lived,
-        .cache_write_1h = long_lived,
-        .tool_searches = raw[FIELD_SEARCHES],
-    };
-}
-
-static struct usage gemini_usage(const int64_t *raw) {
-    return (struct usage){
-        .prompt = raw[FIELD_PROMPT] + raw[FIELD_TOOL_PROMPT],
-        .completion = raw[FIELD_COMPLETION] + raw[FIELD_REASONING],
-        .cached = raw[FIELD_CACHED],
-        .image_in = raw[FIELD_IMAGE_IN],
-        .audio_in = raw[FIELD_AUDIO_IN],
-        .audio_out = raw[FIELD_AUDIO_OUT],
-        .reasoning = raw[FIELD_REASONING],
-    };
-}
-
 static void usage_begins(struct scan *s, struct machine *m) {
     m->usage_here = true;
     if (s->dialect == DIALECT_ANTHROPIC)
@@ -197,17 +133,10 @@ static void usage_begins(struct scan *s, struct machine *m) {
     memset(m->raw, 0, sizeof m->raw);
 }
 
-static void usage_ends(struct scan *s, struct machine *m) {
-    static struct usage (*const normalise[DIALECT__MAX])(const int64_t *raw) = {
-        [DIALECT_OPENAI] = openai_usage,
-        [DIALECT_ANTHROPIC] = anthropic_usage,
-        [DIALECT_GEMINI] = gemini_usage,
-    };
-    struct usage u = normalise[s->dialect](m->raw);
-    if (u.prompt == 0 && u.completion == 0)
-        return;
-    u.reported = true;
-    s->usage = u;
+static void usage_ends(struct scan *s, const struct machine *m) {
+    struct usage u = scan_normalise(s->dialect, m->raw);
+    if (u.reported)
+        s->usage = u;
 }
 
 /* "modality" and "tokenCount" may come in either order: they meet when their object ends. */
