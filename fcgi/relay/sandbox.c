@@ -169,6 +169,7 @@ static void shorten(struct sandbox_job *job) {
                               INT32_MAX, INT32_MAX);
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         max = sandbox_int(job->body, names[i], 1, max, max);
+    job->max_tokens = max;
     struct str all = buf_view(&job->reply), rest = all, piece;
     job->reply_tokens = sandbox_tokens(all);
     if (job->reply_tokens <= max)
@@ -223,6 +224,8 @@ static void choose_tool(struct sandbox_job *job, bool user_last) {
             buf_puts(&job->arguments, "{}");
         }
         job->reply_tokens = sandbox_tokens(buf_view(&job->arguments)) + 1;
+        if (job->reply_tokens > job->max_tokens) /* what a client limits is never charged beyond */
+            job->reply_tokens = job->max_tokens;
         job->reply_short = false;
     }
 }

@@ -20,7 +20,7 @@ struct sandbox_job {
     struct buf prompt;       /* text of the last user message */
     int64_t prompt_tokens;
     struct buf reply;
-    int64_t reply_tokens;
+    int64_t reply_tokens, max_tokens;
     bool reply_short; /* the client's token limit ended it */
     struct str tool;  /* name of the tool to call, n == 0: none */
     struct buf arguments;

@@ -3,6 +3,9 @@
 #include "api/metrics.h"
 #include "util/counter.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 static bool is_name(struct str s) {
     for (size_t i = 0; i < s.n; i++)
         if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || s.p[i] == '_' ||
@@ -109,11 +112,32 @@ static void a_histogram_cumulates_in_seconds(void **state) {
             fail_msg("missing %s", lines[i]);
 }
 
+static void the_guide_lists_every_metric(void **state) {
+    (void)state;
+    const char *srcdir = getenv("srcdir");
+    char path[512];
+    static char text[64 << 10];
+    snprintf(path, sizeof path, "%s/docs/metrics.md", srcdir ? srcdir : ".");
+    FILE *file = fopen(path, "re");
+    if (!file)
+        skip(); /* run by hand, elsewhere */
+    struct str guide = str_of(text, fread(text, 1, sizeof text, file));
+    fclose(file);
+    for (int c = 0; c < COUNTER__MAX; c++) {
+        const struct counter_row *row = counter_row((enum counter)c);
+        char name[128];
+        snprintf(name, sizeof name, "| `%s` | ", row->name);
+        if (str_find_str(guide, str_c(name)) < 0 || str_find_str(guide, str_c(row->help)) < 0)
+            fail_msg("%s", row->name);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prometheus_can_read_every_line),
         cmocka_unit_test(a_count_shows_under_its_labels),
         cmocka_unit_test(a_histogram_cumulates_in_seconds),
+        cmocka_unit_test(the_guide_lists_every_metric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
