@@ -17,6 +17,8 @@ static const struct {
 };
 static_assert(ARRAY_LEN(rows) == ERR__MAX, "err.def and the table differ");
 
+static void set_detail(struct fault *f, enum err e, const char *param, const char *fmt, va_list ap)
+    printf_like(4, 0);
 static void set_detail(struct fault *f, enum err e, const char *param, const char *fmt,
                        va_list ap) {
     f->err = e;
