@@ -15,6 +15,7 @@
 #define LOOK_BACK_MS 10000
 #define BEAT_MS 5000
 #define PRUNE_MS (10 * 60 * 1000)
+#define PRUNE_STEP 10000 /* rows in one statement, as sync.sql has it */
 #define CHANGES_KEPT_S 3600
 #define WORKERS_KEPT_S 86400
 /* After a longer absence rows may have been pruned unseen. */
@@ -87,10 +88,12 @@ static enum err beat(const struct sync *s, struct db *db) {
                          &(struct db_done){0});
 }
 
-static enum err prune(struct db *db) {
-    struct db_done done;
-    enum err e = q_change_prune(db, &(struct q_change_prune_in){CHANGES_KEPT_S}, &done);
-    return e ? e : q_worker_prune(db, &(struct q_worker_prune_in){WORKERS_KEPT_S}, &done);
+/* False when there is more to remove, or the database did not do it: soon again. */
+static bool prune(struct db *db) {
+    struct db_done changes, dead;
+    return q_change_prune(db, &(struct q_change_prune_in){CHANGES_KEPT_S}, &changes) == OK &&
+           q_worker_prune(db, &(struct q_worker_prune_in){WORKERS_KEPT_S}, &dead) == OK &&
+           changes.affected < PRUNE_STEP;
 }
 
 void sync_tick(struct sync *s, struct db *db) {
@@ -101,7 +104,7 @@ void sync_tick(struct sync *s, struct db *db) {
         s->beat_ms = now;
     if (follow_log(s, db) != OK || follow_catalog(s, db, NULL) != OK)
         return;
-    if (now - s->prune_ms >= PRUNE_MS && prune(db) == OK)
+    if (now - s->prune_ms >= PRUNE_MS && prune(db))
         s->prune_ms = now;
 }
 
