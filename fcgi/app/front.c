@@ -11,7 +11,9 @@
 #include "door/conf.h"
 #include "door/crypt.h"
 #include "door/db.h"
+#include "relay/head.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <stdlib.h>
@@ -27,7 +29,7 @@ static void answer_ready(struct exchange *x, struct db *db) {
     if (status_ready(db, &f) == OK)
         answer_text(x, 200, "ready\n");
     else
-        reply_fault(&x->conn, &x->rq, &f);
+        reply_fault(&x->conn, &x->rq, &f, STR(""));
 }
 
 static bool is_loopback(struct str ip) {
@@ -44,7 +46,7 @@ static void answer_metrics(struct exchange *x) {
     bool ok = token.n ? sent.n == token.n && crypt_equal(sent.p, token.p, token.n) : false;
     if (!ok && !(is_loopback(x->ip) && !x->rq.forwarded_for.n)) {
         fault_set(&f, ERR_UNAUTHORIZED, NULL);
-        reply_fault(&x->conn, &x->rq, &f);
+        reply_fault(&x->conn, &x->rq, &f, STR(""));
         return;
     }
     metrics_text(&out);
@@ -66,7 +68,7 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
         e = models_one(&out, x->dialect, str_from(x->rq.path, route->path.n), x->caller, x->catalog,
                        &f);
     if (e)
-        reply_fault(&x->conn, &x->rq, &f);
+        reply_fault(&x->conn, &x->rq, &f, STR(""));
     else
         reply_send(&x->conn, &x->rq, 200, STR("application/json"), STR(""), buf_view(&out));
 }
@@ -134,6 +136,28 @@ static enum err hand_over(struct app *a, struct exchange *x, struct fault *f) {
     return fault_set(f, ERR_STOPPING, NULL); /* not reached: the loop outlives the fronts */
 }
 
+static unsigned refusal(enum err e) {
+    switch (err_http(e)) {
+    case 401:
+        return COUNTER_REFUSAL_KEY;
+    case 403:
+        return COUNTER_REFUSAL_PERMISSION;
+    case 429:
+        return e == ERR_RATE_LIMIT ? COUNTER_REFUSAL_RATE : COUNTER_REFUSAL_QUOTA;
+    case 503:
+        return e == ERR_NO_CHANNEL ? COUNTER_REFUSAL_CHANNEL : COUNTER_REFUSAL_OVERLOAD;
+    default:
+        return COUNTER_REFUSAL_REQUEST;
+    }
+}
+
+static void refuse(struct exchange *x, const struct fault *f) {
+    struct buf extra AUTO(buf_free) = BUF(1024);
+    head_rate_limits(&extra, &x->limits);
+    counter_add_at(COUNTER_REFUSED, refusal(f->err), 0, 1);
+    reply_fault(&x->conn, &x->rq, f, buf_view(&extra));
+}
+
 static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
                               const struct route *route) {
     struct fault f = {0};
@@ -141,7 +165,7 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
     if (!count_in(a)) {
         fault_set(&f, ERR_OVERLOADED, NULL);
         f.retry_after_s = 1;
-        reply_fault(&x->conn, &x->rq, &f);
+        refuse(x, &f);
         return ERR_OVERLOADED;
     }
     enum err e = inference_admit(a, db, x, &pin, &f);
@@ -151,7 +175,7 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
         e = hand_over(a, x, &f);
     if (e) {
         __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
-        reply_fault(&x->conn, &x->rq, &f);
+        refuse(x, &f);
     }
     return e;
 }
@@ -165,6 +189,7 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     x->ip = settings_client_ip(x->rq.remote_ip, x->rq.forwarded_for, &x->mem);
     x->dialect = route_dialect(x->rq.path);
     x->endpoint = x->rq.path;
+    x->family = COUNTER_ROUTE_OTHER;
     x->catalog = catalog_current();
     if (!e && str_eq(x->rq.method, STR("OPTIONS"))) {
         reply_preflight(&x->conn, &x->rq);
@@ -173,9 +198,10 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     if (!e)
         e = route_find(x->rq.method, x->rq.path, &route, &f);
     if (e) {
-        reply_fault(&x->conn, &x->rq, &f);
+        reply_fault(&x->conn, &x->rq, &f, STR(""));
         return false;
     }
+    x->family = route->family;
     switch (route->kind) {
     case ROUTE_RELAY:
         x->endpoint = route->path;
@@ -186,7 +212,7 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
         break;
     case ROUTE_REALTIME:
         fault_set(&f, ERR_WEBSOCKET, NULL);
-        reply_fault(&x->conn, &x->rq, &f);
+        reply_fault(&x->conn, &x->rq, &f, STR(""));
         break;
     case ROUTE_HEALTH:
         answer_text(x, 200, "ok\n");
@@ -217,6 +243,7 @@ void *front_main(void *arg) {
         x->started_mono_us = clock_mono_us();
         if (serve(a, db, x))
             continue;
+        counter_add_at(COUNTER_REQUESTS, x->family, counter_status(x->conn.status), 1);
         struct exchange *done = x;
         exchange_free(&done);
         free(x);

@@ -5,6 +5,7 @@
 #include "door/conf.h"
 #include "door/zip.h"
 #include "util/clock.h"
+#include "util/counter.h"
 
 #include <stdlib.h>
 
@@ -53,11 +54,7 @@ enum err inference_admit(struct app *a, struct db *db, struct exchange *x, int64
     if (!key.n)
         return fault_set(f, ERR_KEY_MISSING, NULL);
     enum err e = auth_key(a->auth, db, key, &x->caller, pin, f);
-    if (!e)
-        e = auth_ip(x->caller, x->ip, f);
-    if (!e)
-        e = auth_admit(x->caller, clock_unix_s(), *pin, f);
-    return e;
+    return e ? e : auth_use(x->caller, clock_unix_s(), x->ip, *pin, f);
 }
 
 /* --- body ----------------------------------------------------------------------------------- */
@@ -91,6 +88,7 @@ static enum err read_body(const struct conf *c, struct exchange *x, struct fault
     }
     x->body = body;
     x->body_n = n;
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_FROM_CLIENT, 0, (int64_t)n);
     return inflate_body(x, c->limit_body, f);
 }
 
@@ -191,10 +189,12 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x, cons
                         &(struct hold_ask){.caller = x->caller,
                                            .model = m,
                                            .price = m->price,
+                                           .group = g->n ? g->groups[0] : NULL,
                                            .group_ratio = dearest(x, g),
                                            .prompt_tokens = x->peek.prompt_tokens,
                                            .max_completion = most,
-                                           .request_id = x->rq.id},
+                                           .request_id = x->rq.id,
+                                           .report = &x->limits},
                         &x->hold, f);
 }
 
@@ -224,9 +224,7 @@ enum err inference_prepare(struct app *a, struct db *db, struct exchange *x,
     struct choice groups;
     x->free_of_charge = route->flags & ROUTE_FREE;
     x->stream_usage = route->flags & ROUTE_STREAM_USAGE;
-    enum err e = x->caller->scopes & SCOPE_BIT(SCOPE_INFERENCE)
-                     ? OK
-                     : fault_set(f, ERR_SCOPE_MISSING, "inference");
+    enum err e = auth_scope(x->caller, SCOPE_INFERENCE, f);
     if (!e)
         e = choose_groups(x->caller, x->catalog, &groups, f);
     if (!e)
@@ -245,5 +243,7 @@ enum err inference_prepare(struct app *a, struct db *db, struct exchange *x,
         e = make_plan(a, x, pin, &groups, f);
     if (e)
         give_hold_back(a, x, e);
+    else
+        auth_touch(a->auth, x->caller, x->ip, x->peek.model, x->rq.user_agent);
     return e;
 }

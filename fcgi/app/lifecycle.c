@@ -6,6 +6,7 @@
 #include "door/crypt.h"
 #include "door/db.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -98,6 +99,8 @@ static enum err load(struct app *a, struct db *db, struct sync **sync, const sig
     struct catalog *catalog = NULL;
     enum err e = keyring_load(c->secrets_dir, &a->keys, f);
     if (!e)
+        e = counter_open(c->run_dir, f);
+    if (!e)
         e = host_open(c->run_dir, &a->host, f);
     if (!e)
         e = wait_for_schema(db, mine, f);
@@ -172,6 +175,7 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
             sync_reload(sync);
         }
         sync_tick(sync, db);
+        counter_set(COUNTER_LEDGER_BACKLOG, (int64_t)billing_backlog(a->billing));
         if (auth_flush_last_used(a->auth, db) != OK)
             continue; /* tried again with the next tick */
     }
@@ -183,6 +187,7 @@ static void free_all(struct app *a, struct sync **sync, struct db *db) {
     auth_free(&a->auth);
     catalog_publish(NULL);
     host_close(&a->host);
+    counter_close();
     keyring_free(&a->keys);
     relay_free(&a->relay);
     queue_free(&a->to_loop);

@@ -1,6 +1,7 @@
 #include "app/app.h"
 
 #include "door/conf.h"
+#include "util/counter.h"
 
 #include <sys/epoll.h>
 
@@ -41,6 +42,7 @@ void *loop_main(void *arg) {
     poller_watch(&l.poller, &l.queue, EPOLLIN);
     while (!queue_closed(&a->to_loop) || !list_empty(&a->relay.open) || queue_count(&a->to_loop)) {
         poller_run(&l.poller, 1000);
+        counter_set(COUNTER_UPSTREAM_CONNECTIONS, (int64_t)http_connections(a->relay.http));
         if (conf != app_conf()) {
             conf = app_conf();
             settings = http_settings(conf);

@@ -7,6 +7,7 @@
 void reply_send(struct fcgi_conn *c, const struct request *rq, int status, struct str type,
                 struct str extra, struct str body) {
     struct buf out AUTO(buf_free) = BUF(body.n + extra.n + (64u << 10));
+    c->status = status;
     head_write(&out, &(struct head){.status = status,
                                     .content_type = type,
                                     .request_id = rq->id,
@@ -22,8 +23,10 @@ void reply_send(struct fcgi_conn *c, const struct request *rq, int status, struc
     (void)sent; /* a client that left needs no answer */
 }
 
-void reply_fault(struct fcgi_conn *c, const struct request *rq, const struct fault *f) {
-    struct buf body AUTO(buf_free) = BUF(64u << 10), extra AUTO(buf_free) = BUF(1024);
+void reply_fault(struct fcgi_conn *c, const struct request *rq, const struct fault *f,
+                 struct str more) {
+    struct buf body AUTO(buf_free) = BUF(64u << 10), extra AUTO(buf_free) = BUF(8192);
+    buf_str(&extra, more);
     dialect_ops(route_dialect(rq->path))->error(&body, f, rq->id, err_lang(rq->accept_language));
     if (f->retry_after_s > 0)
         head_line_i64(&extra, "Retry-After", f->retry_after_s);

@@ -1,18 +1,22 @@
 #include "app/routes.h"
 
+#include "util/counter.h"
+
 static const struct route routes[] = {
-#define ROUTE(method, path, kind, dialect, flags)                \
+#define ROUTE(method, path, kind, dialect, family, flags)        \
     {method,                                                     \
      {path, sizeof(path) - 1 - (path[sizeof(path) - 2] == '*')}, \
      path[sizeof(path) - 2] == '*',                              \
      ROUTE_##kind,                                               \
      DIALECT_##dialect,                                          \
+     COUNTER_ROUTE_##family,                                     \
      flags},
 #include "app/routes.def"
 #undef ROUTE
 };
 
-static const struct route api_route = {"", {"/api", 4}, true, ROUTE_API, DIALECT_OPENAI, 0};
+static const struct route api_route = {
+    "", {"/api", 4}, true, ROUTE_API, DIALECT_OPENAI, COUNTER_ROUTE_API, 0};
 
 bool route_is_api(struct str path) {
     return str_eq(path, STR("/api")) || str_starts(path, STR("/api/")) ||

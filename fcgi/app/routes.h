@@ -28,6 +28,7 @@ struct route {
     bool prefix;
     enum route_kind kind;
     enum dialect dialect;
+    unsigned family; /* COUNTER_ROUTE_... */
     unsigned flags;
 };
 

@@ -15,6 +15,7 @@ struct fcgi_conn {
     uint16_t id;
     struct buf tail; /* framed bytes the socket did not take yet */
     bool ended;      /* the end record is sent or in tail */
+    int status;      /* HTTP status of the answer, for who counts; the writer sets it */
     void *request;   /* FCGX_Request until fcgi_release */
 };
 

@@ -3,7 +3,7 @@
 #include "door/conf.h"
 #include "relay/head.h"
 #include "util/clock.h"
-#include "util/log.h"
+#include "util/counter.h"
 
 #include <sys/epoll.h>
 
@@ -30,6 +30,7 @@ static void write_head(struct exchange *x, struct buf *out, int status, struct s
                                    .retry_after_s = x->mode == ANSWER_ERROR
                                                         ? (x->retry_after_ms + 999) / 1000
                                                         : x->fault.retry_after_s});
+    head_rate_limits(out, &x->limits);
     if (x->attempts)
         put_ms(out, "X-Tollgate-Overhead-Ms", x->first_attempt_mono_us - x->started_mono_us);
 }
@@ -55,6 +56,7 @@ static void watch_peer(struct exchange *x) {
 static bool deliver(struct exchange *x, struct str p) {
     if (x->draining || !p.n)
         return true;
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)p.n);
     x->wrote_mono_us = x->relay->poller->now_us;
     if (!fcgi_send(&x->conn, p)) {
         attempt_client_gone(x);
@@ -211,6 +213,27 @@ static void bill(struct exchange *x, enum end_reason end) {
     }
 }
 
+static void count(const struct exchange *x) {
+    const struct outcome *o = &x->outcome;
+    counter_add_at(COUNTER_REQUESTS, x->family, counter_status(o->status), 1);
+    counter_observe(COUNTER_DURATION, o->duration_us);
+    if (o->first_byte_us)
+        counter_observe(COUNTER_FIRST_BYTE, o->first_byte_us);
+    if (x->attempts)
+        counter_observe(COUNTER_OVERHEAD, x->first_attempt_mono_us - x->started_mono_us);
+    if (x->client_gone)
+        counter_add(COUNTER_CLIENT_LEFT, 1);
+    if (o->end == END_BROKEN)
+        counter_add(COUNTER_STREAMS_BROKEN, 1);
+    if (!o->billable)
+        return;
+    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_PROMPT, 0, o->usage.prompt);
+    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_CACHED, 0, o->usage.cached);
+    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_COMPLETION, 0, o->usage.completion);
+    counter_add(COUNTER_QUOTA, o->cost);
+    counter_add(COUNTER_ESTIMATED, o->usage_estimated);
+}
+
 static void settle(struct exchange *x, enum end_reason end, int status) {
     struct outcome *o = &x->outcome;
     int64_t now = clock_mono_us();
@@ -245,6 +268,7 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     o->first_byte_us = x->first_byte_mono_us ? x->first_byte_mono_us - x->started_mono_us : 0;
     o->duration_us = now - x->started_mono_us;
     billing_settle(x->relay->billing, &x->hold, o);
+    count(x);
 }
 
 static void release(struct exchange *x) {
@@ -255,6 +279,7 @@ static void release(struct exchange *x) {
     poller_watch(r->poller, &x->peer, 0);
     list_remove(&x->node);
     __atomic_sub_fetch(&r->n_open, 1, __ATOMIC_RELAXED);
+    counter_add(COUNTER_IN_FLIGHT, -1);
     struct exchange *gone = x;
     exchange_free(&gone);
     poller_bury(r->poller, x);
@@ -264,6 +289,7 @@ static void release(struct exchange *x) {
 static void finish(struct exchange *x, struct str last) {
     x->finished = true;
     exchange_drop_body(x);
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)last.n);
     if (x->client_gone || !fcgi_send_end(&x->conn, last) || !fcgi_pending(&x->conn)) {
         release(x);
         return;

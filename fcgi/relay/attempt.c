@@ -3,6 +3,7 @@
 #include "door/conf.h"
 #include "relay/sandbox.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <sys/epoll.h>
@@ -21,9 +22,29 @@ static void note_failure(struct exchange *x, enum err e) {
 static void channel_failed(struct exchange *x) {
     const struct conf *c = x->relay->conf();
     struct cooldown_rule rule = {c->cooldown_failures, c->cooldown_first, c->cooldown_max};
-    if (host_channel_failed(x->relay->host, x->step->channel->id, &rule, x->retry_after_ms))
-        LOG(LOG_EV_CHANNEL_COOLING, log_i("channel", x->step->channel->id),
-            log_i("for_ms", host_channel_wait_ms(x->relay->host, x->step->channel->id)));
+    if (!host_channel_failed(x->relay->host, x->step->channel->id, &rule, x->retry_after_ms))
+        return;
+    counter_add(COUNTER_COOLDOWNS, 1);
+    LOG(LOG_EV_CHANNEL_COOLING, log_i("channel", x->step->channel->id),
+        log_i("for_ms", host_channel_wait_ms(x->relay->host, x->step->channel->id)));
+}
+
+static unsigned attempt_result(const struct exchange *x, enum http_end end) {
+    if (x->client_gone)
+        return COUNTER_ATTEMPT_ABORTED;
+    if (end == HTTP_UNREACHABLE)
+        return COUNTER_ATTEMPT_UNREACHABLE;
+    if (end == HTTP_CONNECT_TIMEOUT)
+        return COUNTER_ATTEMPT_TIMEOUT;
+    if (end != HTTP_DONE)
+        return COUNTER_ATTEMPT_BROKEN;
+    if (x->upstream_status == 429)
+        return COUNTER_ATTEMPT_RATE_LIMITED;
+    if (x->upstream_status == 401 || x->upstream_status == 403)
+        return COUNTER_ATTEMPT_CREDENTIAL;
+    if (x->upstream_status >= 500)
+        return COUNTER_ATTEMPT_SERVER;
+    return x->upstream_status >= 400 ? COUNTER_ATTEMPT_CLIENT : COUNTER_ATTEMPT_OK;
 }
 
 static void channel_ok(struct exchange *x) {
@@ -55,6 +76,7 @@ static enum http_flow on_data(void *ctx, struct str p) {
     struct exchange *x = ctx;
     x->activity_mono_us = x->relay->poller->now_us;
     x->feeding = true;
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_FROM_PROVIDER, 0, (int64_t)p.n);
     enum http_flow flow = answer_data(x, p);
     x->feeding = false;
     return flow;
@@ -79,6 +101,7 @@ static enum err err_of(enum http_end end) {
 static void on_end(void *ctx, enum http_end end) {
     struct exchange *x = ctx;
     x->call = NULL;
+    counter_add_at(COUNTER_ATTEMPTS, attempt_result(x, end), 0, 1);
     if (x->client_gone && !(x->draining && end == HTTP_DONE)) {
         answer_end(x, END_CLIENT_LEFT);
     } else if (end == HTTP_DONE && x->mode != ANSWER_ERROR) {
@@ -135,6 +158,7 @@ static void start_http(struct exchange *x, struct str body) {
         put_line(&l, arena_printf(&x->mem, "OpenAI-Beta: %.*s", STR_ARG(x->rq.openai_beta)));
     dialect_ops(dialect_of(x))
         ->credentials(put_line, &l, s->key, x->rq.anthropic_version, x->rq.anthropic_beta);
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_PROVIDER, 0, (int64_t)body.n);
     x->call = http_start(x->relay->http, &(struct http_ask){.method = "POST",
                                                             .url = url.p,
                                                             .headers = l.line,
@@ -209,6 +233,8 @@ void attempt_next(struct exchange *x) {
     }
     x->step = step;
     x->attempts++;
+    if (x->attempts > 1)
+        counter_add(COUNTER_RETRIES, 1);
     x->attempt_mono_us = x->activity_mono_us = now;
     if (x->attempts == 1)
         x->first_attempt_mono_us = now;
@@ -249,6 +275,8 @@ void attempt_client_gone(struct exchange *x) {
     }
     if (x->feeding) /* inside a callback of libcurl: it ends the call when we return */
         return;
+    if (x->call)
+        counter_add_at(COUNTER_ATTEMPTS, COUNTER_ATTEMPT_ABORTED, 0, 1);
     stop_call(x);
     answer_end(x, END_CLIENT_LEFT);
 }
@@ -265,6 +293,7 @@ static void on_peer(struct watch *w, uint32_t ev) {
  */
 static void timed_out(struct exchange *x) {
     stop_call(x);
+    counter_add_at(COUNTER_ATTEMPTS, COUNTER_ATTEMPT_TIMEOUT, 0, 1);
     note_failure(x, ERR_UPSTREAM_TIMEOUT);
     channel_failed(x);
     if (x->client_gone)
@@ -333,6 +362,7 @@ void relay_free(struct relay *r) {
 void relay_start(struct relay *r, struct exchange *x) {
     x->relay = r;
     list_push(&r->open, &x->node);
+    counter_add(COUNTER_IN_FLIGHT, 1);
     x->peer = (struct watch){.fn = on_peer, .fd = x->conn.fd};
     x->timer.fn = on_timer;
     poller_watch(r->poller, &x->peer, EPOLLRDHUP);

@@ -47,6 +47,7 @@ struct exchange {
     /* route */
     enum dialect dialect;
     struct str endpoint; /* the route's path, for the usage row */
+    unsigned family;     /* COUNTER_ROUTE_..., for /metrics */
     bool free_of_charge; /* token counting */
     bool stream_usage;   /* the endpoint knows stream_options.include_usage */
     bool multipart;
@@ -64,6 +65,7 @@ struct exchange {
     /* hold and plan */
     const struct model *model;
     struct hold *hold;
+    struct limit_report limits;
     int64_t clamp_max_tokens; /* > 0: the balance pays no more */
     struct plan plan;
 

@@ -75,6 +75,20 @@ void head_write(struct buf *out, const struct head *h) {
         head_line_i64(out, "Retry-After", h->retry_after_s);
 }
 
+static void rate_lines(struct buf *out, const char *what, const struct limit_view *v) {
+    if (v->limit <= 0)
+        return;
+    buf_printf(out, "x-ratelimit-limit-%s: %lld\r\n", what, (long long)v->limit);
+    buf_printf(out, "x-ratelimit-remaining-%s: %lld\r\n", what,
+               (long long)(v->remaining > 0 ? v->remaining : 0));
+    buf_printf(out, "x-ratelimit-reset-%s: %lldms\r\n", what, (long long)v->reset_ms);
+}
+
+void head_rate_limits(struct buf *out, const struct limit_report *r) {
+    rate_lines(out, "requests", &r->requests);
+    rate_lines(out, "tokens", &r->tokens);
+}
+
 void head_end(struct buf *out) {
     buf_put(out, "\r\n", 2);
 }

@@ -1,6 +1,7 @@
 /* head.h - the header block of an answer, as the web server expects it from a FastCGI responder. */
 #pragma once
 
+#include "domain/billing/limits.h"
 #include "util/buf.h"
 
 struct head {
@@ -16,6 +17,8 @@ struct head {
 void head_write(struct buf *out, const struct head *h);
 void head_line(struct buf *out, const char *name, struct str value);
 void head_line_i64(struct buf *out, const char *name, int64_t value);
+/* The six x-ratelimit-* lines, as far as there are limits. */
+void head_rate_limits(struct buf *out, const struct limit_report *r);
 /* The empty line. */
 void head_end(struct buf *out);
 /* "Too Many Requests" etc. */
