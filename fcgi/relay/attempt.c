@@ -173,7 +173,7 @@ static void run_sandbox(struct exchange *x, struct str body) {
     sandbox_answer(&(struct sandbox_ask){.dialect = x->dialect,
                                          .path = x->rq.path,
                                          .query = x->rq.query,
-                                         .content_type = x->rq.content_type,
+
                                          .model = x->step->model,
                                          .body = body,
                                          .stream = x->peek.stream,
