@@ -2,6 +2,7 @@
 
 #include "door/db_run.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <errmsg.h>
@@ -289,6 +290,14 @@ static void bind_value(struct stmt *s, size_t i, const struct db_column *c, cons
     b->is_null = &s->in_null[i];
 }
 
+static bool run_counted(MYSQL_STMT *h) {
+    int64_t from = clock_mono_us();
+    bool ok = mysql_stmt_execute(h) == 0;
+    counter_observe(COUNTER_DB_SECONDS, clock_mono_us() - from);
+    counter_add_at(COUNTER_DB_QUERIES, ok ? COUNTER_DB_OK : COUNTER_DB_ERROR, 0, 1);
+    return ok;
+}
+
 static enum err execute(struct db *db, size_t i, const void *in, struct stmt **out) {
     const struct db_query *q = &db_queries[i];
     enum err e = get_stmt(db, i, out);
@@ -297,8 +306,7 @@ static enum err execute(struct db *db, size_t i, const void *in, struct stmt **o
     struct stmt *s = *out;
     for (size_t k = 0; k < q->n_in; k++)
         bind_value(s, k, &q->in[k], in);
-    if ((q->n_in && mysql_stmt_bind_param(s->handle, s->in) != 0) ||
-        mysql_stmt_execute(s->handle) != 0)
+    if ((q->n_in && mysql_stmt_bind_param(s->handle, s->in) != 0) || !run_counted(s->handle))
         return stmt_error(db, q, s->handle);
     return OK;
 }
@@ -457,7 +465,7 @@ static enum err bulk_step(struct db *db, size_t i, const char *rows, size_t n, s
     unsigned count = (unsigned)n;
     fill(q, rows, n, s->in, c);
     if (mysql_stmt_attr_set(s->handle, STMT_ATTR_ARRAY_SIZE, &count) != 0 ||
-        mysql_stmt_bind_param(s->handle, s->in) != 0 || mysql_stmt_execute(s->handle) != 0)
+        mysql_stmt_bind_param(s->handle, s->in) != 0 || !run_counted(s->handle))
         return stmt_error(db, q, s->handle);
     done->affected += (int64_t)mysql_stmt_affected_rows(s->handle);
     done->insert_id = (int64_t)mysql_stmt_insert_id(s->handle);
@@ -536,6 +544,7 @@ static enum err repeat(struct db *db, bool idempotent, bool snapshot,
         bool again = e == ERR_DB_CONFLICT || (e == ERR_DB_AWAY && (!in_doubt || idempotent));
         if (!again || (e == ERR_DB_AWAY && try > 2))
             return e;
+        counter_add(COUNTER_DB_RETRIES, 1);
         LOG(LOG_EV_DB_RETRY, log_s("code", err_code(e)), log_i("try", try));
         pause_before(try);
     }

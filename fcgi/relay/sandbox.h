@@ -16,7 +16,7 @@
 
 struct sandbox_ask {
     enum dialect dialect;
-    struct str path, query; /* as the client sent them */
+    struct str path, query, content_type; /* as the client sent them */
     struct str model;
     struct str body;
     bool stream;           /* not needed for Gemini: its path tells */

@@ -6,6 +6,7 @@
 #include "domain/identity/last_used.h"
 #include "door/crypt.h"
 #include "util/clock.h"
+#include "util/counter.h"
 
 #include <stdlib.h>
 
@@ -100,10 +101,12 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
     bool unchanged = old && is_unchanged(a, old);
     if (unchanged && now_ms - old->read_at_ms < a->ttl_ms) {
         count(&a->hits);
+        counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_HIT, 0, 1);
         *out = old;
         old = NULL;
         return OK;
     }
+    counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_MISS, 0, 1);
     enum err e = fetch(a, db, key, hash, old, out);
     if (e == ERR_DB_AWAY && unchanged && now_ms - old->read_at_ms < a->ttl_ms + GRACE_MS) {
         *out = old;
@@ -120,8 +123,10 @@ enum err auth_key(struct auth *a, struct db *db, struct str presented, const str
     *out = NULL;
     if (!key_text_parse(presented, &key, pin)) {
         bool missing = !str_trim(presented).n;
-        if (!missing)
+        if (!missing) {
             count(&a->bad_checksum);
+            counter_add(COUNTER_KEY_CHECKSUM, 1);
+        }
         return fault_set(f, missing ? ERR_KEY_MISSING : ERR_KEY_INVALID, NULL);
     }
     enum err e = find_held(a, db, key, &h);
