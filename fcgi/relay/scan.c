@@ -3,82 +3,6 @@
 #include "relay/plain.h"
 #include "relay/scan_parts.h"
 
-enum place {
-    PLACE_ROOT,
-    PLACE_CHOICE,
-    PLACE_DELTA,
-    PLACE_CALL,
-    PLACE_FUNCTION,
-    PLACE_INPUT, /* all strings in it are delivered text */
-    PLACE_META,
-    PLACE_MESSAGE,
-    PLACE_RESPONSE,
-    PLACE_PAST, /* items whose text was delivered before */
-    PLACE_ITEM,
-    PLACE_PART,
-    PLACE_USAGE,
-    PLACE_USAGE_IN,
-    PLACE_USAGE_OUT,
-    PLACE__MAX
-};
-
-enum target { /* what the value of a member is for; below GO_ROOT: a field */
-              GO_ROOT = FIELD__MAX,
-              GO_CHOICE,
-              GO_DELTA,
-              GO_CALL,
-              GO_FUNCTION,
-              GO_INPUT,
-              GO_META,
-              GO_MESSAGE,
-              GO_RESPONSE,
-              GO_PAST,
-              GO_ITEM,
-              GO_PART,
-              GO_USAGE,
-              GO_USAGE_IN,
-              GO_USAGE_OUT,
-              GO__MAX,
-              TAKE_NOTHING = GO__MAX,
-              TAKE_TEXT,
-              TAKE_ID,
-              TAKE_TYPE,
-              TAKE_CALL, /* the type of an output item: searches are counted */
-              TAKE_MODALITY,
-              SEE_ERROR,
-              SEE_FINISH,
-};
-static_assert((int)GO__MAX - (int)GO_ROOT == (int)PLACE__MAX, "a GO for every place, in its order");
-
-struct at {
-    struct str member;
-    int target;
-};
-
-#define PLACE(dialect, place) static const struct at dialect##_##place[] = {
-#define AT(name, what) {STR_INIT(name), what},
-#define END(dialect, place) \
-    }                       \
-    ;
-#include "relay/scan.def"
-#undef PLACE
-#undef AT
-#undef END
-
-static const struct {
-    const struct at *rows;
-    size_t n;
-} places[DIALECT__MAX][PLACE__MAX] = {
-#define PLACE(dialect, place)
-#define AT(name, what)
-#define END(dialect, place) \
-    [DIALECT_##dialect][PLACE_##place] = {dialect##_##place, ARRAY_LEN(dialect##_##place)},
-#include "relay/scan.def"
-#undef PLACE
-#undef AT
-#undef END
-};
-
 enum mode {
     MODE_VALUE, /* a value comes, or the end of an empty array */
     MODE_NAME,
@@ -156,20 +80,6 @@ static enum place here(const struct machine *m) {
 
 static bool in_array(const struct machine *m) {
     return m->depth && m->stack[m->depth - 1] & IN_ARRAY;
-}
-
-static int find(const struct scan *s, const struct machine *m) {
-    enum place place = here(m);
-    struct str name = {m->word, m->word_n};
-    if (place == PLACE_INPUT)
-        return GO_INPUT;
-    if (m->word_bad)
-        return TAKE_NOTHING;
-    const struct at *rows = places[s->dialect][place].rows;
-    for (size_t i = 0; i < places[s->dialect][place].n; i++)
-        if (str_eq(rows[i].member, name))
-            return rows[i].target;
-    return TAKE_NOTHING;
 }
 
 static void take_type(struct scan *s, struct machine *m) {
@@ -282,9 +192,17 @@ static void string_begins(struct machine *m, enum mode mode) {
     m->word_bad = false;
 }
 
+static int target_of_name(const struct scan *s, const struct machine *m) {
+    enum place place = here(m);
+    if (place == PLACE_INPUT)
+        return GO_INPUT;
+    return m->word_bad ? TAKE_NOTHING
+                       : scan_find(s->dialect, place, (struct str){m->word, m->word_n});
+}
+
 static void string_ends(struct scan *s, struct machine *m) {
     if (m->mode == MODE_IN_NAME) {
-        m->target = (uint8_t)find(s, m);
+        m->target = (uint8_t)target_of_name(s, m);
         m->mode = MODE_COLON;
         return;
     }
@@ -368,7 +286,8 @@ static void scalar_begins(struct machine *m) {
 }
 
 static void scalar_ends(struct machine *m) {
-    if (m->target < FIELD__MAX && !m->no_number)
+    /* a zero says nothing: some servers repeat a usage with half of its fields emptied */
+    if (m->target < FIELD__MAX && !m->no_number && m->number)
         m->raw[m->target] = m->number;
     m->mode = MODE_AFTER;
 }

@@ -3,8 +3,8 @@
  * An incremental JSON scanner: any split, no tree, no allocation, depth-limited. It never judges
  * the answer: malformed JSON only means that nothing more is found. Rules: the last usage object
  * wins, never summed; for Anthropic the fields of message_start and message_delta are merged, the
- * last value of a field winning; an all-zero usage counts as missing. What is looked for, and
- * where, is the table scan.def. One thread.
+ * last value of a field winning; a zero, or an all-zero usage, counts as missing. What is looked
+ * for, and where, is the table scan.def. One thread.
  */
 #pragma once
 
