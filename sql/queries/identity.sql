@@ -43,12 +43,16 @@ UPDATE api_keys SET accessed_at = ?, last_used_ip = ?, last_used_model = ? WHERE
 
 -- name: key_rows :many
 -- in: ids:str
--- out: id:i64 user_id:i64 name:str disabled:bool test_mode:bool created_at:i64 accessed_at:i64 expires_at:i64 unlimited:bool remain:i64 spent:i64 model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 last_used_ip:str last_used_model:str
+-- out: id:i64 user_id:i64 name:str disabled:bool test_mode:bool created_at:i64 accessed_at:i64 expires_at:i64 unlimited:bool granted:i64 used:i64 model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 last_used_ip:str last_used_model:str
 SELECT STRAIGHT_JOIN k.id, k.user_id, k.name, k.disabled, k.test_mode, k.created_at, k.accessed_at,
-       k.expires_at, k.unlimited, k.remain + k.leased, k.spent, k.model_limits_enabled,
-       k.model_limits, k.allow_ips, k.key_group, k.auto_groups, k.cross_group_retry, k.scopes,
-       k.rpm_limit, k.tpm_limit, k.concurrency_limit, k.last_used_ip, k.last_used_model
+       k.expires_at, k.unlimited, COALESCE(a.granted, 0),
+       CAST(COALESCE(a.spent, 0) + COALESCE((SELECT SUM(l.settled) FROM leases l
+            WHERE l.kind = 3 AND l.owner_id = k.id AND l.period = 0), 0) AS SIGNED),
+       k.model_limits_enabled, k.model_limits, k.allow_ips, k.key_group, k.auto_groups,
+       k.cross_group_retry, k.scopes, k.rpm_limit, k.tpm_limit, k.concurrency_limit,
+       k.last_used_ip, k.last_used_model
 FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) j JOIN api_keys k ON k.id = j.id
+     LEFT JOIN allowances a ON a.kind = 3 AND a.owner_id = k.id AND a.period = 0
 WHERE k.deleted_at IS NULL;
 
 -- name: key_secrets :many
@@ -62,8 +66,8 @@ ORDER BY s.id DESC;
 
 -- name: key_budget_rows :many
 -- in: ids:str
--- out: id:i64 key_id:i64 time_window:str amount:i64 timezone:str window_end:i64 spent:i64
-SELECT STRAIGHT_JOIN b.id, b.key_id, b.time_window, b.amount, b.timezone, b.window_end, b.spent
+-- out: id:i64 key_id:i64 time_window:str amount:i64 timezone:str
+SELECT STRAIGHT_JOIN b.id, b.key_id, b.time_window, b.amount, b.timezone
 FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) j JOIN key_budgets b ON b.key_id = j.id
 ORDER BY b.id;
 
@@ -118,20 +122,18 @@ UPDATE users SET live_keys = live_keys + 1 WHERE id = ? AND live_keys < ?;
 UPDATE users SET live_keys = live_keys - 1 WHERE id = ?;
 
 -- name: key_insert :exec
--- in: user_id:i64 name:str test_mode:bool expires_at:i64 unlimited:bool granted:i64 remain:i64 model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 created_at:i64
-INSERT INTO api_keys (user_id, name, test_mode, expires_at, unlimited, granted, remain,
-    model_limits_enabled, model_limits, allow_ips, key_group, auto_groups, cross_group_retry,
-    scopes, rpm_limit, tpm_limit, concurrency_limit, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+-- in: user_id:i64 name:str test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 created_at:i64
+INSERT INTO api_keys (user_id, name, test_mode, expires_at, unlimited, model_limits_enabled,
+    model_limits, allow_ips, key_group, auto_groups, cross_group_retry, scopes, rpm_limit,
+    tpm_limit, concurrency_limit, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- What workers have leased of the quota stays theirs: remain + leased becomes the wanted value.
 -- name: key_update :exec
--- in: name:str disabled:bool expires_at:i64 unlimited:bool granted_for:i64 remain_for:i64 model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 id:i64
+-- in: name:str disabled:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 id:i64
 UPDATE api_keys
-SET name = ?, disabled = ?, expires_at = ?, unlimited = ?,
-    granted = ? + spent, remain = ? - leased,
-    model_limits_enabled = ?, model_limits = ?, allow_ips = ?, key_group = ?, auto_groups = ?,
-    cross_group_retry = ?, scopes = ?, rpm_limit = ?, tpm_limit = ?, concurrency_limit = ?
+SET name = ?, disabled = ?, expires_at = ?, unlimited = ?, model_limits_enabled = ?,
+    model_limits = ?, allow_ips = ?, key_group = ?, auto_groups = ?, cross_group_retry = ?,
+    scopes = ?, rpm_limit = ?, tpm_limit = ?, concurrency_limit = ?
 WHERE id = ?;
 
 -- name: key_set_disabled :exec
@@ -161,9 +163,7 @@ DELETE FROM key_secrets WHERE id = ?;
 -- name: budget_put :exec
 -- in: key_id:i64 time_window:str amount:i64 timezone:str
 INSERT INTO key_budgets (key_id, time_window, amount, timezone) VALUES (?, ?, ?, ?)
-ON DUPLICATE KEY UPDATE
-    remain = remain + IF(window_end > 0, VALUES(amount) - amount, 0),
-    amount = VALUES(amount), timezone = VALUES(timezone);
+ON DUPLICATE KEY UPDATE amount = VALUES(amount), timezone = VALUES(timezone);
 
 -- name: budget_delete :exec
 -- in: key_id:i64 time_window:str

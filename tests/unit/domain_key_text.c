@@ -74,7 +74,7 @@ static void a_hint_shows_eight_digits(void **state) {
 static void odd_prefixes_are_refused(void **state) {
     (void)state;
     static const char *const bad[] = {"",     "sk",         "sk ",
-                                      "s\"-", "k\xC3\xA9-", "abcdefghijklmnopqrstuvwx-"};
+                                      "s\"-", "k\xC3\xA9-", "abcdefghijklmnopqrst-"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(key_prefix_ok(str_c(bad[i])));
     assert_true(key_prefix_ok(STR("sk-")));

@@ -1,5 +1,6 @@
 #include "domain/identity/key.h"
 
+#include "domain/billing/zone.h"
 #include "domain/catalog/catalog.h"
 
 #include <stdlib.h>
@@ -141,6 +142,9 @@ static enum err check_budgets(const struct key_settings *s, struct fault *f) {
         if (b->amount < 1 || b->amount > KEY_QUOTA_MAX)
             return fault_field(f, ERR_FIELD_VALUE, "budgets", "budgets: amount must be 1 to %lld",
                                (long long)KEY_QUOTA_MAX);
+        if (!zone_get(str_c(b->timezone)))
+            return fault_field(f, ERR_FIELD_VALUE, "budgets", "budgets: unknown timezone %s",
+                               b->timezone);
         for (size_t j = 0; j < i; j++)
             if (s->budgets[j].window == b->window)
                 return fault_field(f, ERR_FIELD_VALUE, "budgets",

@@ -1,0 +1,102 @@
+#include "api/api.h"
+
+#include "api/authn.h"
+#include "api/idempotency.h"
+#include "door/db.h"
+#include "util/log.h"
+
+static void put_message(struct buf *out, const struct fault *f, enum lang lang) {
+    struct buf text AUTO(buf_free) = BUF(2048);
+    err_text(&text, f, lang);
+    buf_json(out, buf_view(&text));
+}
+
+/* The envelope of a refusal, in place of whatever the handler has written. */
+static void refuse(struct api_reply *reply, const struct fault *f, enum lang lang) {
+    buf_clear(&reply->body);
+    reply->content_type = "application/json";
+    reply->status = err_http(f->err);
+    buf_puts(&reply->body, "{\"success\":false,\"message\":");
+    put_message(&reply->body, f, lang);
+    buf_printf(&reply->body, ",\"code\":\"%s\"", err_code(f->err));
+    if (f->param[0]) {
+        buf_puts(&reply->body, ",\"param\":");
+        buf_json(&reply->body, str_c(f->param));
+    }
+    buf_putc(&reply->body, '}');
+    if (f->err == ERR_METHOD)
+        api_header(reply, "Allow", "%s", f->detail);
+    if (f->retry_after_s > 0 || reply->status == 503)
+        api_header(reply, "Retry-After", "%lld",
+                   (long long)(f->retry_after_s > 0 ? f->retry_after_s : 1));
+}
+
+/* What went wrong inside and is not a client's business becomes what is. */
+static enum err outward(enum err e) {
+    if (e == ERR_DB_NO_ROW || e == ERR_DB_DUPLICATE)
+        return ERR_INTERNAL;
+    return e == ERR_DB_CONFLICT ? ERR_DB_AWAY : e;
+}
+
+static void answer_error(const struct api_request *req, struct api_reply *reply, enum err e,
+                         struct fault *f) {
+    if (f->err != e || outward(e) != e)
+        fault_set(f, outward(e), NULL);
+    if (err_flags(f->err) & ERR_F_LOG)
+        LOG(LOG_EV_REQUEST_FAILED, log_str("request_id", req->request_id),
+            log_str("path", req->path), log_s("error", err_code(f->err)));
+    refuse(reply, f, req->lang);
+}
+
+void api_call(const struct api_route *route, struct api_request *req, struct api_reply *reply,
+              const struct fault *found) {
+    struct fault f = {0};
+    req->lang = err_lang(req->accept_language);
+    if (!route) {
+        f = *found;
+        refuse(reply, &f, req->lang);
+        return;
+    }
+    enum err e = authn(route, req, &f);
+    if (e == OK)
+        e = route->handler(req, reply, &f);
+    if (e == OK && reply->body.failed)
+        e = ERR_INTERNAL;
+    if (e != OK)
+        answer_error(req, reply, e, &f);
+    caller_unref(&req->caller);
+}
+
+bool api_may(const struct api_request *req, enum scope s) {
+    return req->scopes & SCOPE_BIT(s);
+}
+
+struct work {
+    struct api_request *req;
+    struct api_reply *reply;
+    api_work *fn;
+    void *ctx;
+    struct fault *fault;
+    bool keep; /* the answer, by Idempotency-Key */
+};
+
+static enum err work_once(struct db *db, void *ctx) {
+    (void)db;
+    struct work *w = ctx;
+    buf_clear(&w->reply->body);
+    enum err e = w->keep ? idempotency_claim(w->req) : OK;
+    if (e == OK)
+        e = w->fn(w->req, w->reply, w->ctx, w->fault);
+    return e == OK && w->keep ? idempotency_keep(w->req, w->reply) : e;
+}
+
+enum err api_transaction(struct api_request *req, struct api_reply *reply, api_work *fn, void *ctx,
+                         struct fault *f) {
+    bool keep = req->idempotency_key.n > 0 && str_eqc(req->method, "POST");
+    struct work w = {req, reply, fn, ctx, f, keep};
+    if (keep && req->idempotency_key.n > IDEMPOTENCY_KEY_MAX)
+        return fault_field(f, ERR_FIELD_VALUE, "Idempotency-Key", "Idempotency-Key is too long");
+    /* A kept answer makes it safe to run again after a COMMIT whose outcome is unknown. */
+    enum err e = db_transaction(req->db, keep, work_once, &w);
+    return e == ERR_CONFLICT ? idempotency_replay(req, reply, f) : e;
+}
