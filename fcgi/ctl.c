@@ -116,9 +116,9 @@ static enum start read_globals(struct ctl *c, struct ctl_args *a) {
         } else if (is_option(word, "-h", "--help")) {
             help = true;
         } else if (strncmp(word, "--config=", 9) == 0) {
-            c->config_path = word + 9;
+            c->config = str_c(word + 9);
         } else if (is_option(word, "-c", "--config") && a->n > 1) {
-            c->config_path = a->v[1];
+            c->config = str_c(a->v[1]);
             a->v++;
             a->n--;
         } else {
@@ -163,7 +163,7 @@ static void close_all(struct ctl *c) {
 }
 
 int main(int argc, char **argv) {
-    static struct ctl c = {.config_path = TOLLGATE_CONF, .out = {.max = (size_t)256 << 20}};
+    static struct ctl c = {.config = STR_INIT(TOLLGATE_CONF), .out = {.max = (size_t)256 << 20}};
     struct ctl_args a = {argc - 1, argv + 1};
     enum start s = read_globals(&c, &a);
     if (s == START_DONE)

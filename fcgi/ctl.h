@@ -18,7 +18,7 @@ enum ctl_exit { CTL_OK, CTL_FAILED, CTL_USAGE, CTL_CONFIG, CTL_AWAY };
 struct ctl_command;
 
 struct ctl {
-    const char *config_path;
+    struct str config; /* path, NUL-terminated */
     bool json, negative;
     const struct ctl_command *command;
     struct fault fault;
@@ -55,7 +55,8 @@ struct ctl_option {
     bool required;
     bool *given; /* may be NULL */
 };
-/* Leaves the plain words in *a; between min and max of them. ERR_FIELD_VALUE. */
+/* --json and --config are understood everywhere. Leaves the plain words in *a; between min and max
+ * of them. ERR_FIELD_VALUE. */
 must_use enum err ctl_options(struct ctl *c, struct ctl_args *a, const struct ctl_option *options,
                               size_t n, int min, int max);
 

@@ -145,7 +145,7 @@ static void print_fault(struct ctl *c, enum err e) {
         fault_set(&c->fault, e, NULL);
     if (e == ERR_DB_AWAY)
         buf_printf(&text, "the database cannot be reached (db.hosts = %s)", c->conf.db_hosts);
-    else if (e == ERR_INTERNAL && c->fault.detail[0])
+    else if (c->fault.detail[0] && (e == ERR_INTERNAL || e == ERR_FIELD_VALUE))
         buf_puts(&text, c->fault.detail);
     else
         err_text(&text, &c->fault, LANG_EN);

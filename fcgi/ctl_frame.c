@@ -18,6 +18,18 @@ static enum err wrong(struct ctl *c, const struct ctl_option *o, const char *wha
     return fault_field(&c->fault, ERR_FIELD_VALUE, o->name, "--%s %s", o->name, what);
 }
 
+/* Accepted behind the command too. */
+static const struct ctl_option *global_option(struct ctl *c, struct str name,
+                                              struct ctl_option *room) {
+    if (str_eqc(name, "json"))
+        *room = (struct ctl_option){"json", CTL_FLAG, &c->json, false, NULL};
+    else if (str_eqc(name, "config"))
+        *room = (struct ctl_option){"config", CTL_STR, &c->config, false, NULL};
+    else
+        return NULL;
+    return room;
+}
+
 static enum err store(struct ctl *c, const struct ctl_option *o, struct str value) {
     switch (o->type) {
     case CTL_STR:
@@ -51,10 +63,12 @@ static enum err read_option(struct ctl *c, const struct ctl_args *a, int *at,
                             const struct ctl_option *options, size_t n, uint64_t *seen) {
     struct str value = str_from(str_c(a->v[*at]), 2), name;
     str_cut(&value, '=', &name);
-    const struct ctl_option *o = option_named(options, n, name);
+    struct ctl_option room;
+    const struct ctl_option *own = option_named(options, n, name);
+    const struct ctl_option *o = own ? own : global_option(c, name, &room);
     if (!o)
         return fault_set(&c->fault, ERR_FIELD_VALUE, "there is no option --%.*s", STR_ARG(name));
-    uint64_t bit = UINT64_C(1) << (o - options);
+    uint64_t bit = own ? UINT64_C(1) << (own - options) : 0;
     if (*seen & bit)
         return wrong(c, o, "is given twice");
     *seen |= bit;
@@ -101,7 +115,7 @@ enum err ctl_options(struct ctl *c, struct ctl_args *a, const struct ctl_option 
 enum err ctl_conf(struct ctl *c) {
     if (c->conf_read)
         return OK;
-    enum err e = conf_load(c->config_path, &c->conf, &c->fault);
+    enum err e = conf_load(c->config.p, &c->conf, &c->fault);
     c->conf_read = !e;
     return e;
 }

@@ -57,9 +57,9 @@ static struct str decimal(char text[32], int64_t v) {
 }
 
 static enum err on_group(void *ctx, const struct q_catalog_groups *r) {
-    char ratio[32];
+    char text[32];
     ctl_row(ctx, cell_i("id", r->id), cell_s("name", r->name),
-            cell_s("ratio", decimal(ratio, r->ratio)), cell_b("selectable", r->selectable),
+            cell_s("ratio", decimal(text, r->ratio)), cell_b("selectable", r->selectable),
             cell_b("drain", r->drain), cell_b("clamp_max_tokens", r->clamp_max_tokens),
             cell_b("hard_stop", r->hard_stop), cell_i("rpm", r->rpm_limit),
             cell_i("tpm", r->tpm_limit), cell_i("concurrency", r->concurrency_limit),

@@ -44,7 +44,7 @@ CTL_HANDLER(ctl_config_check) {
     if (!e)
         e = ctl_conf(c);
     if (!e)
-        ctl_done(c, "the configuration is good", cell_s("file", str_c(c->config_path)));
+        ctl_done(c, "the configuration is good", cell_s("file", c->config));
     return e;
 }
 
