@@ -113,7 +113,7 @@ static enum err load(struct app *a, struct db *db, struct sync **sync, const sig
     if (e)
         return e;
     a->auth = auth_new(a->host, a->keys, c->auth_cache_entries, c->auth_cache_ttl);
-    a->billing = billing_new(c, a->host, sync_worker_id(*sync));
+    a->billing = billing_new(c);
     a->relay.host = a->host;
     a->relay.billing = a->billing;
     a->relay.conf = app_conf;

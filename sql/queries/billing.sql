@@ -5,7 +5,7 @@
 -- in: kind:i64 owner_id:i64 period:i64
 -- out: granted:i64 remain:i64 spent:i64
 SELECT granted, remain, spent FROM allowances
-WHERE kind = ? AND owner_id = ? AND period = ? FOR UPDATE;
+WHERE kind = ? AND owner_id = ? AND period = ? FOR UPDATE WAIT 2;
 
 -- name: allow_add :exec
 -- in: kind:i64 owner_id:i64 period:i64 granted:i64 remain:i64
@@ -17,8 +17,8 @@ UPDATE allowances SET granted = granted + ?, remain = remain + ?
 WHERE kind = ? AND owner_id = ? AND period = ?;
 
 -- name: allow_draw :exec
--- in: take:i64 kind:i64 owner_id:i64 period:i64 at_least:i64
-UPDATE allowances SET remain = remain - ?
+-- in: take:i64 spent:i64 kind:i64 owner_id:i64 period:i64 at_least:i64
+UPDATE allowances SET remain = remain - ?, spent = spent + ?
 WHERE kind = ? AND owner_id = ? AND period = ? AND remain >= ?;
 
 -- name: allow_return :exec
@@ -49,11 +49,11 @@ SELECT amount, settled, op_no, op_moved FROM leases
 WHERE worker_id = ? AND kind = ? AND owner_id = ? AND period = ?;
 
 -- name: lease_draw :exec
--- in: worker_id:i64 kind:i64 owner_id:i64 period:i64 amount:i64 op_no:i64 op_moved:i64
-INSERT INTO leases (worker_id, kind, owner_id, period, amount, op_no, op_moved)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-ON DUPLICATE KEY UPDATE amount = amount + VALUES(amount), op_no = VALUES(op_no),
-  op_moved = VALUES(op_moved);
+-- in: worker_id:i64 kind:i64 owner_id:i64 period:i64 amount:i64 minus_spent:i64 op_no:i64 op_moved:i64
+INSERT INTO leases (worker_id, kind, owner_id, period, amount, settled, op_no, op_moved)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE amount = amount + VALUES(amount), settled = settled + VALUES(settled),
+  op_no = VALUES(op_no), op_moved = VALUES(op_moved);
 
 -- name: lease_return :exec
 -- in: back:i64 spent:i64 op_no:i64 keep_recall:i64 worker_id:i64 kind:i64 owner_id:i64 period:i64

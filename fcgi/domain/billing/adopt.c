@@ -12,6 +12,7 @@ struct dead_journal {
     char dir[JOURNAL_PATH_MAX];
     int64_t own, worker;
     int lock_fd;
+    bool aside;
     struct dead_calls calls;
     size_t cap_ended, cap_open;
 };
@@ -58,8 +59,11 @@ static bool keep(struct dead_journal *d, enum journal_kind kind, struct str payl
 }
 
 static enum err read_records(struct dead_journal *d, struct str bytes) {
-    if (!journal_file_check(&bytes, d->worker))
-        return bytes.n ? ERR_INTERNAL : OK;
+    uint64_t last_seq;
+    if (!journal_file_check(&bytes, d->worker, &last_seq))
+        return ERR_INTERNAL;
+    if (last_seq > d->calls.last_seq)
+        d->calls.last_seq = last_seq;
     enum journal_kind kind;
     struct str payload;
     int got;
@@ -130,6 +134,9 @@ static void leave_under_way(struct dead_calls *c) {
 static void leave_unapplied(struct dead_calls *c, uint64_t applied) {
     size_t n = 0;
     for (size_t i = 0; i < c->n_ended; i++)
+        if (c->ended[i].seq > c->last_seq)
+            c->last_seq = c->ended[i].seq;
+    for (size_t i = 0; i < c->n_ended; i++)
         if (c->ended[i].seq > applied)
             c->ended[n++] = c->ended[i];
     c->n_ended = n;
@@ -141,6 +148,7 @@ enum err journal_dead_read(struct dead_journal *d, uint64_t applied, struct dead
     uint64_t *numbers AUTO(base_freep) = NULL;
     size_t n = journal_file_segments(d->dir, d->worker, &numbers);
     d->calls.n_ended = d->calls.n_open = 0;
+    d->calls.last_seq = 0;
     for (size_t i = 0; i < n; i++) {
         enum err e = read_segment(d, numbers[i]);
         if (e)
@@ -152,12 +160,17 @@ enum err journal_dead_read(struct dead_journal *d, uint64_t applied, struct dead
     return OK;
 }
 
+void journal_dead_set_aside(struct dead_journal *d) {
+    journal_file_set_aside(d->dir, d->worker);
+    d->aside = true;
+}
+
 void journal_dead_close(struct dead_journal **dp, bool done) {
     struct dead_journal *d = *dp;
     *dp = NULL;
     if (!d)
         return;
-    if (done)
+    if (done && !d->aside)
         journal_file_remove(d->dir, d->worker);
     base_closep(&d->lock_fd);
     free(d->calls.ended);

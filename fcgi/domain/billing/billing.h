@@ -20,7 +20,6 @@ struct billing; /* one per process */
 struct caller;
 struct conf;
 struct db;
-struct host;
 struct hold; /* opaque; freed by billing_settle */
 
 struct hold_ask {
@@ -65,10 +64,10 @@ struct outcome { /* what the loop knows at the end; strings are copied by billin
     int64_t cost;                       /* out: what was charged */
 };
 
-/* conf stays valid for the life of billing. worker_id is unique among all workers there ever were
- * on this database (63 random bits); 0 draws one. Aborts when run.dir can not be used: the fault is
- * logged. */
-struct billing *billing_new(const struct conf *conf, struct host *host, int64_t worker_id);
+/* conf stays valid for the life of billing. Aborts when run.dir can not be used; that is logged.
+ * The journal's id is drawn at random, since a database restored from a backup may count ids again.
+ */
+struct billing *billing_new(const struct conf *conf);
 void billing_free(struct billing **b);
 
 /* Errors: ERR_RATE_LIMIT; ERR_USER_QUOTA, ERR_KEY_QUOTA, ERR_BUDGET (resets_at) when the true

@@ -12,6 +12,7 @@
 /* The lease's row as the transaction finds it. */
 struct row {
     bool found;
+    int64_t settled;
     int64_t op, moved; /* number of the last transaction on it, and what that moved to the lease */
 };
 
@@ -25,7 +26,7 @@ static enum err read_row(struct db *db, int64_t worker, const struct allow_id *i
         return OK;
     }
     if (!e)
-        *row = (struct row){true, got.op_no, got.op_moved};
+        *row = (struct row){true, got.settled, got.op_no, got.op_moved};
     return e;
 }
 
@@ -45,7 +46,9 @@ struct attempt {
     int64_t op;
     bool committed; /* by an earlier run, whose answer was lost */
     bool exact;     /* take no more than is needed */
-    int64_t gain[DRAWS_MAX], take[DRAWS_MAX];
+    int64_t deadline_ms;
+    int64_t gain[DRAWS_MAX], take[DRAWS_MAX], spent[DRAWS_MAX];
+    struct q_allow_lock allowance[DRAWS_MAX];
 };
 
 static enum err lock_allowance(struct db *db, const struct draw *d, struct q_allow_lock *a) {
@@ -72,6 +75,23 @@ static enum err lock_allowance(struct db *db, const struct draw *d, struct q_all
     return e;
 }
 
+static enum err note_events(struct db *db, const struct allow_id *id, const struct q_allow_lock *a,
+                            int64_t spent) {
+    static const int marks[] = {50, 80, 100};
+    for (size_t i = 0; i < ARRAY_LEN(marks) && a->granted > 0; i++) {
+        int64_t mark = a->granted / 100 * marks[i] + a->granted % 100 * marks[i] / 100;
+        if (a->spent >= mark || a->spent + spent < mark)
+            continue;
+        enum err e = q_event_add(db,
+                                 &(struct q_event_add_in){id->kind, id->id, id->period, marks[i],
+                                                          a->granted, clock_unix_s()},
+                                 NULL);
+        if (e)
+            return e;
+    }
+    return OK;
+}
+
 /* Shrinks towards the end of an allowance, down to exactly what is needed. */
 static int64_t size_of(const struct draw *d, int64_t want, int64_t remain) {
     int64_t cushion = lease_cushion(d->lease, d->need), part = (remain - want) / 8;
@@ -80,9 +100,9 @@ static int64_t size_of(const struct draw *d, int64_t want, int64_t remain) {
 
 static enum err look(struct attempt *a, struct db *db, size_t i) {
     struct draw *d = &a->draws[i];
-    struct q_allow_lock allowance;
+    struct q_allow_lock *allowance = &a->allowance[i];
     struct row row;
-    enum err e = lock_allowance(db, d, &allowance);
+    enum err e = lock_allowance(db, d, allowance);
     if (!e)
         e = read_row(db, a->bank->worker, &d->lease->id, &row);
     if (e)
@@ -93,32 +113,35 @@ static enum err look(struct attempt *a, struct db *db, size_t i) {
         return OK;
     }
     a->gain[i] = regained(d->lease, &row);
+    a->spent[i] = row.settled;
     int64_t want = d->need - d->mine - a->gain[i];
-    if (want > allowance.remain && want > 0)
+    if (want > allowance->remain && want > 0)
         a->short_of = a->short_of < i ? a->short_of : i;
     else if (want > 0)
-        a->take[i] = a->exact ? want : size_of(d, want, allowance.remain);
+        a->take[i] = a->exact ? want : size_of(d, want, allowance->remain);
     return OK;
 }
 
 static enum err move(struct attempt *a, struct db *db, size_t i) {
     const struct allow_id *id = &a->draws[i].lease->id;
-    int64_t take = a->take[i];
+    int64_t take = a->take[i], spent = a->spent[i];
     struct db_done done;
-    enum err e = q_allow_draw(
-        db, &(struct q_allow_draw_in){take, id->kind, id->id, id->period, take}, &done);
+    enum err e = note_events(db, id, &a->allowance[i], spent);
+    if (e)
+        return e;
+    e = q_allow_draw(db, &(struct q_allow_draw_in){take, spent, id->kind, id->id, id->period, take},
+                     &done);
     if (!e && done.affected != 1)
         return ERR_INTERNAL; /* the row is locked and was seen to hold it */
     if (!e)
         e = q_lease_draw(db,
                          &(struct q_lease_draw_in){a->bank->worker, id->kind, id->id, id->period,
-                                                   take, a->op, take + a->gain[i]},
+                                                   take, -spent, a->op, take + a->gain[i]},
                          NULL);
     return e;
 }
 
-static enum err run_attempt(struct db *db, void *ctx) {
-    struct attempt *a = ctx;
+static enum err look_and_move(struct db *db, struct attempt *a) {
     a->short_of = DRAWS_MAX;
     a->committed = false;
     for (size_t i = 0; i < a->n; i++) {
@@ -140,6 +163,13 @@ static enum err run_attempt(struct db *db, void *ctx) {
                 return e;
         }
     return OK;
+}
+
+/* A row that somebody else keeps locked is waited for only as long as the call may wait. */
+static enum err run_attempt(struct db *db, void *ctx) {
+    struct attempt *a = ctx;
+    enum err e = look_and_move(db, a);
+    return e == ERR_DB_CONFLICT && clock_mono_ms() >= a->deadline_ms ? ERR_OVERLOADED : e;
 }
 
 /* Books the attempt's outcome. True when all are held now. */
@@ -164,8 +194,9 @@ static bool book(struct attempt *a, enum err e) {
 }
 
 static enum err try_draw(struct bank *bank, struct db *db, struct draw *draws, size_t n, bool exact,
-                         bool *held, size_t *short_of) {
-    struct attempt a = {.bank = bank, .draws = draws, .n = n, .exact = exact};
+                         int64_t deadline_ms, bool *held, size_t *short_of) {
+    struct attempt a = {
+        .bank = bank, .draws = draws, .n = n, .exact = exact, .deadline_ms = deadline_ms};
     a.op = atomic_fetch_add(&bank->next_op, 1);
     enum err e = db_transaction(db, true, run_attempt, &a);
     *held = book(&a, e);
@@ -181,30 +212,16 @@ struct giving {
     bool spent;   /* move what was spent, too, and answer a recall */
 };
 
-static enum err note_events(struct db *db, const struct allow_id *id, const struct q_allow_lock *a,
-                            int64_t spent) {
-    static const int marks[] = {50, 80, 100};
-    for (size_t i = 0; i < ARRAY_LEN(marks) && a->granted > 0; i++) {
-        int64_t mark = a->granted / 100 * marks[i] + a->granted % 100 * marks[i] / 100;
-        if (a->spent >= mark || a->spent + spent < mark)
-            continue;
-        enum err e = q_event_add(db,
-                                 &(struct q_event_add_in){id->kind, id->id, id->period, marks[i],
-                                                          a->granted, clock_unix_s()},
-                                 NULL);
-        if (e)
-            return e;
-    }
-    return OK;
-}
-
 static enum err run_giving(struct db *db, void *ctx) {
     struct giving *g = ctx;
     const struct allow_id *id = &g->lease->id;
     struct q_allow_lock a = {0};
-    enum err e = q_allow_lock(db, &(struct q_allow_lock_in){id->kind, id->id, id->period}, &a);
+    enum err e =
+        q_allow_add(db, &(struct q_allow_add_in){id->kind, id->id, id->period, 0, 0}, NULL);
+    if (!e)
+        e = q_allow_lock(db, &(struct q_allow_lock_in){id->kind, id->id, id->period}, &a);
     if (e)
-        return e == ERR_DB_NO_ROW ? OK : e;
+        return e;
     struct q_lease_get row = {0};
     e = q_lease_get(db, &(struct q_lease_get_in){g->bank->worker, id->kind, id->id, id->period},
                     &row);
@@ -212,7 +229,7 @@ static enum err run_giving(struct db *db, void *ctx) {
         return OK;
     if (e || row.op_no == g->op)
         return e;
-    g->gain = regained(g->lease, &(struct row){true, row.op_no, row.op_moved});
+    g->gain = regained(g->lease, &(struct row){true, row.settled, row.op_no, row.op_moved});
     int64_t back = g->amount + g->gain, spent = g->spent ? row.settled : 0;
     if (g->spent)
         e = note_events(db, id, &a, spent);
@@ -348,7 +365,7 @@ enum err draw_all(struct bank *bank, struct db *db, struct draw *draws, size_t n
     must(n <= DRAWS_MAX);
     bool held = false, recalled[DRAWS_MAX] = {0}, exact = false;
     for (;;) {
-        enum err e = try_draw(bank, db, draws, n, exact, &held, short_of);
+        enum err e = try_draw(bank, db, draws, n, exact, deadline_ms, &held, short_of);
         if (held)
             return OK;
         bool asked = false;

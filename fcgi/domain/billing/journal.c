@@ -69,7 +69,7 @@ static void start_segment(struct journal *j) {
     if (fd < 0)
         return;
     buf_clear(&j->scratch);
-    journal_file_header(&j->scratch, j->conf.worker_id);
+    journal_file_header(&j->scratch, j->conf.worker_id, j->last_seq);
     LIST_EACH (n, &j->open)
         put_opened(j, CONTAINER_OF(n, struct opened, node));
     struct str head = buf_view(&j->scratch);

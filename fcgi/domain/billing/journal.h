@@ -52,9 +52,12 @@ struct dead_calls {
     size_t n_ended;
     struct opened *open;
     size_t n_open;
-    bool torn; /* a segment ended in the middle of a record */
+    uint64_t last_seq; /* of all calls that ended, also those no file holds any more */
+    bool torn;         /* a segment ended in the middle of a record */
 };
 must_use enum err journal_dead_read(struct dead_journal *d, uint64_t applied,
                                     struct dead_calls *out);
+/* What can not be read is kept under another name for the operator, and never adopted. */
+void journal_dead_set_aside(struct dead_journal *d);
 /* With `done` deletes the files; else another attempt finds them. */
 void journal_dead_close(struct dead_journal **d, bool done);

@@ -17,6 +17,7 @@ struct header {
     char magic[8];
     uint32_t opened_size, bill_size; /* another program version's records are not ours to read */
     int64_t worker;
+    uint64_t last_seq;
 };
 
 struct frame {
@@ -137,25 +138,38 @@ void journal_file_remove(const char *dir, int64_t worker) {
     unlink(path);
 }
 
-static struct header header_of(int64_t worker) {
+static struct header header_of(int64_t worker, uint64_t last_seq) {
     struct header h = {.magic = "TGJRNL1",
                        .opened_size = sizeof(struct opened),
                        .bill_size = sizeof(struct bill),
-                       .worker = worker};
+                       .worker = worker,
+                       .last_seq = last_seq};
     return h;
 }
 
-void journal_file_header(struct buf *out, int64_t worker) {
-    struct header h = header_of(worker);
+void journal_file_header(struct buf *out, int64_t worker, uint64_t last_seq) {
+    struct header h = header_of(worker, last_seq);
     buf_put(out, &h, sizeof h);
 }
 
-bool journal_file_check(struct str *rest, int64_t worker) {
-    struct header h = header_of(worker);
-    if (rest->n < sizeof h || memcmp(rest->p, &h, sizeof h) != 0)
+bool journal_file_check(struct str *rest, int64_t worker, uint64_t *last_seq) {
+    struct header h = header_of(worker, 0), got;
+    if (rest->n < sizeof h)
+        return false;
+    memcpy(&got, rest->p, sizeof got);
+    *last_seq = h.last_seq = got.last_seq;
+    if (memcmp(&got, &h, sizeof h) != 0)
         return false;
     *rest = str_from(*rest, sizeof h);
     return true;
+}
+
+void journal_file_set_aside(const char *dir, int64_t worker) {
+    char path[JOURNAL_PATH_MAX], to[JOURNAL_PATH_MAX];
+    lock_path(path, dir, worker, "lock");
+    lock_path(to, dir, worker, "bad");
+    if (rename(path, to) != 0)
+        unlink(path);
 }
 
 size_t journal_file_begin(struct buf *out, enum journal_kind kind) {

@@ -21,11 +21,14 @@ bool journal_file_workers(const char *dir, bool (*fn)(void *ctx, int64_t worker)
 /* Segment numbers of a worker, ascending; base_alloc'ed. */
 size_t journal_file_segments(const char *dir, int64_t worker, uint64_t **out);
 
-void journal_file_header(struct buf *out, int64_t worker);
+/* last_seq: of all calls that ended before the segment began. */
+void journal_file_header(struct buf *out, int64_t worker, uint64_t last_seq);
 /* A record's frame: begin, append the payload, end with what begin returned. */
 size_t journal_file_begin(struct buf *out, enum journal_kind kind);
 void journal_file_end(struct buf *out, size_t at);
 /* Takes the next record off *rest. 1 = a record, 0 = clean end, -1 = torn or foreign. */
 int journal_file_next(struct str *rest, enum journal_kind *kind, struct str *payload);
 /* Checks the header and takes it off. */
-must_use bool journal_file_check(struct str *rest, int64_t worker);
+must_use bool journal_file_check(struct str *rest, int64_t worker, uint64_t *last_seq);
+/* Renames the lock file to .bad: nobody adopts it any more. */
+void journal_file_set_aside(const char *dir, int64_t worker);

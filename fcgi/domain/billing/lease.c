@@ -156,12 +156,6 @@ void lease_cancel(struct lease *l, int64_t held) {
     lease_settle(l, held, 0);
 }
 
-void lease_count(struct lease *l, int64_t cost) {
-    LOCKED(&l->shard->lock);
-    l->unflushed += cost;
-    l->used_ms = clock_mono_ms();
-}
-
 void lease_flushed(struct lease *l, int64_t cost) {
     LOCKED(&l->shard->lock);
     l->unflushed -= cost;

@@ -77,8 +77,6 @@ int64_t lease_cushion(struct lease *l, int64_t need);
 /* A held call ended: cost is spent, the rest is available. cost may exceed held. */
 void lease_settle(struct lease *l, int64_t held, int64_t cost);
 void lease_cancel(struct lease *l, int64_t held);
-/* The same for an unlimited allowance: nothing was held and nothing is used up. */
-void lease_count(struct lease *l, int64_t cost);
 /* The ledger wrote `cost` of what was settled. */
 void lease_flushed(struct lease *l, int64_t cost);
 

@@ -13,7 +13,7 @@
 struct share {
     struct allow_id id;
     int64_t amount; /* held */
-    bool unlimited; /* counted, never drawn */
+    bool unlimited; /* nothing is held; what it costs becomes a debt of the allowance */
 };
 
 struct opened {

@@ -1,0 +1,396 @@
+#include "domain/billing/billing.h"
+
+#include "domain/billing/bell.h"
+#include "domain/billing/credit.h"
+#include "domain/billing/state.h"
+#include "domain/billing/zone.h"
+#include "domain/identity/caller.h"
+#include "door/conf.h"
+#include "door/crypt.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void give_up(const struct fault *f) {
+    LOG(LOG_EV_CONFIG_BAD, log_s("detail", f->detail));
+    base_must_failed("run.dir can be used", __FILE__, __LINE__);
+}
+
+struct billing *billing_new(const struct conf *conf) {
+    struct billing *b = base_zalloc(sizeof *b);
+    struct fault f = {0};
+    b->conf = conf;
+    must(str_copy(str_c(conf->run_dir), b->run_dir, sizeof b->run_dir));
+    if (gethostname(b->host, sizeof b->host - 1) != 0)
+        b->host[0] = '\0';
+    leases_init(&b->leases);
+    queue_init(&b->ended);
+    b->bank = (struct bank){.run_dir = b->run_dir, .leases = &b->leases, .next_op = 1};
+    while (b->bank.worker <= 0)
+        crypt_random(&b->bank.worker, sizeof b->bank.worker);
+    const struct journal_conf journal = {.dir = b->run_dir,
+                                         .worker_id = b->bank.worker,
+                                         .segment_bytes = conf->journal_segment,
+                                         .max_bytes = conf->journal_max,
+                                         .sync = conf->journal_sync};
+    if (journal_open(&journal, &b->journal, &f) != OK ||
+        limits_open(b->run_dir, b->bank.worker, &b->limits, &f) != OK)
+        give_up(&f);
+    b->bell = bell_open(b->run_dir, b->bank.worker);
+    return b;
+}
+
+/* Whatever is not in the database stays in the journal, for another worker to adopt. */
+void billing_free(struct billing **bp) {
+    struct billing *b = *bp;
+    *bp = NULL;
+    if (!b)
+        return;
+    journal_close(&b->journal, b->backlog == 0 && !b->good_until_ms);
+    limits_close(&b->limits);
+    base_closep(&b->bell);
+    struct list rest;
+    list_init(&rest);
+    queue_take(&b->ended, &rest);
+    LIST_EACH_SAFE (n, next, &rest)
+        free(CONTAINER_OF(n, struct hold, node));
+    queue_free(&b->ended);
+    leases_free(&b->leases);
+    free(b);
+}
+
+int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usage *u) {
+    return p ? price_cost(p, group_ratio, u) : 0;
+}
+
+int64_t billing_held(const struct hold *h) {
+    return h->amount;
+}
+
+size_t billing_backlog(struct billing *b) {
+    return (size_t)b->backlog;
+}
+
+void billing_stop(struct billing *b, int64_t deadline_ms) {
+    b->stop_at_ms = clock_mono_ms() + deadline_ms;
+    queue_wake(&b->ended);
+}
+
+/* --- what pays ------------------------------------------------------------------------------ */
+
+static void add_share(struct hold *h, struct allow_id id, int64_t amount, bool unlimited,
+                      int64_t resets_at) {
+    struct opened *o = &h->opened;
+    size_t at = o->n_shares;
+    while (at && allow_cmp(&o->shares[at - 1].id, &id) > 0) {
+        o->shares[at] = o->shares[at - 1];
+        h->resets_at[at] = h->resets_at[at - 1];
+        at--;
+    }
+    o->shares[at] = (struct share){id, amount, unlimited};
+    h->resets_at[at] = resets_at;
+    o->n_shares++;
+}
+
+static enum err add_budget(struct hold *h, const struct budget_rule *rule, int64_t amount,
+                           struct fault *f) {
+    const struct zone *z = zone_get(str_c(rule->timezone));
+    if (!z)
+        z = zone_get(STR("UTC"));
+    if (!z || h->opened.n_shares == SHARE_MAX)
+        return fault_set(f, ERR_INTERNAL, NULL);
+    int64_t start, end;
+    zone_window(z, rule->window, clock_unix_s(), &start, &end);
+    add_share(h, (struct allow_id){ALLOW_BUDGET, rule->id, start}, amount, false, end);
+    return OK;
+}
+
+static enum err add_shares(struct hold *h, const struct caller *c, struct fault *f) {
+    add_share(h, (struct allow_id){c->test_mode ? ALLOW_SANDBOX : ALLOW_USER, c->user_id, 0},
+              h->amount, false, 0);
+    add_share(h, (struct allow_id){ALLOW_KEY, c->key_id, 0}, h->amount, c->unlimited_quota, 0);
+    enum err e = OK;
+    for (size_t i = 0; i < c->n_budgets && !e; i++)
+        e = add_budget(h, &c->budgets[i], h->amount, f);
+    return e;
+}
+
+/* What an allowance begins with when it is met for the first time. */
+static int64_t start_of(const struct caller *c, const struct allow_id *id) {
+    if (id->kind == ALLOW_SANDBOX)
+        return CREDIT_SANDBOX_START;
+    for (size_t i = 0; id->kind == ALLOW_BUDGET && i < c->n_budgets; i++)
+        if (c->budgets[i].id == id->id)
+            return c->budgets[i].amount;
+    return -1;
+}
+
+static const char *window_name(const struct caller *c, int64_t budget) {
+    for (size_t i = 0; i < c->n_budgets; i++)
+        if (c->budgets[i].id == budget)
+            return c->budgets[i].window == 'd'   ? "daily"
+                   : c->budgets[i].window == 'w' ? "weekly"
+                                                 : "monthly";
+    return "";
+}
+
+static enum err refuse(const struct hold *h, const struct caller *c, size_t share,
+                       struct fault *f) {
+    const struct allow_id *id = &h->opened.shares[share].id;
+    if (id->kind == ALLOW_KEY)
+        return fault_set(f, ERR_KEY_QUOTA, NULL);
+    if (id->kind != ALLOW_BUDGET)
+        return fault_set(f, ERR_USER_QUOTA, NULL);
+    enum err e = fault_set(f, ERR_BUDGET, "%s", window_name(c, id->id));
+    if (f) {
+        f->resets_at = h->resets_at[share];
+        int64_t wait = f->resets_at - clock_unix_s();
+        f->retry_after_s = wait > 0 ? wait : 1;
+    }
+    return e;
+}
+
+static enum err away(struct fault *f) {
+    enum err e = fault_set(f, ERR_DB_AWAY, NULL);
+    if (f)
+        f->retry_after_s = 2;
+    return e;
+}
+
+/* --- hold ----------------------------------------------------------------------------------- */
+
+static void drop_leases(struct hold *h, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!h->opened.shares[i].unlimited)
+            lease_cancel(h->leases[i], h->opened.shares[i].amount);
+    }
+}
+
+struct wanted { /* what must be drawn */
+    struct draw draws[SHARE_MAX];
+    size_t share[SHARE_MAX];
+    size_t n;
+};
+
+/* Takes what the leases cover; leaves the rest in *w. On a timeout everything is given back. */
+static enum err take_leases(struct hold *h, const struct caller *c, int64_t deadline,
+                            struct wanted *w) {
+    bool taken[SHARE_MAX] = {0};
+    enum take got = TAKE_OK;
+    w->n = 0;
+    for (size_t i = 0; i < h->opened.n_shares && got != TAKE_TIMEOUT; i++) {
+        const struct share *s = &h->opened.shares[i];
+        int64_t mine = 0;
+        if (s->unlimited)
+            continue;
+        got = lease_take(h->leases[i], s->amount, deadline, &mine);
+        taken[i] = got == TAKE_OK;
+        if (got != TAKE_DRAW)
+            continue;
+        w->share[w->n] = i;
+        w->draws[w->n++] = (struct draw){h->leases[i], s->amount, mine, start_of(c, &s->id)};
+    }
+    if (got != TAKE_TIMEOUT)
+        return OK;
+    for (size_t i = 0; i < w->n; i++)
+        lease_undrawn(w->draws[i].lease, w->draws[i].mine);
+    for (size_t i = 0; i < h->opened.n_shares; i++)
+        if (taken[i])
+            lease_cancel(h->leases[i], h->opened.shares[i].amount);
+    return ERR_DB_AWAY;
+}
+
+static bool drawn_by_us(const struct wanted *w, size_t share) {
+    for (size_t i = 0; i < w->n; i++)
+        if (w->share[i] == share)
+            return true;
+    return false;
+}
+
+static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const struct caller *c,
+                         struct fault *f) {
+    int64_t deadline = clock_mono_ms() + BILLING_WAIT_MS;
+    struct wanted w;
+    enum err e = take_leases(h, c, deadline, &w);
+    if (e)
+        return away(f);
+    if (!w.n)
+        return OK;
+    size_t short_of = 0;
+    e = draw_all(&b->bank, db, w.draws, w.n, deadline, &short_of);
+    if (!e)
+        return OK;
+    for (size_t i = 0; i < h->opened.n_shares; i++)
+        if (!h->opened.shares[i].unlimited && !drawn_by_us(&w, i))
+            lease_cancel(h->leases[i], h->opened.shares[i].amount);
+    if (e == ERR_USER_QUOTA)
+        return refuse(h, c, w.share[short_of], f);
+    return e == ERR_DB_AWAY || e == ERR_DB_CONFLICT ? away(f) : fault_set(f, e, NULL);
+}
+
+static enum err take_limits(struct billing *b, const struct hold_ask *ask, struct hold *h,
+                            struct fault *f) {
+    const struct caller *c = ask->caller;
+    const struct group *g = ask->group;
+    const struct limit_rule rules[] = {
+        {LIMIT_KEY, c->key_id, 0, c->rpm_limit, c->tpm_limit, c->concurrency_limit},
+        {LIMIT_GROUP, g ? g->id : 0, c->user_id, g ? g->rpm_limit : 0, g ? g->tpm_limit : 0,
+         g ? g->concurrency_limit : 0},
+    };
+    static_assert(ARRAY_LEN(rules) <= LIMIT_RULES_MAX, "more rules than seats");
+    return limits_take(b->limits, rules, ARRAY_LEN(rules), ask->prompt_tokens + ask->max_completion,
+                       &h->seats, ask->report, f);
+}
+
+static void cut_copy(char *to, size_t cap, struct str from) {
+    size_t n = from.n < cap - 1 ? from.n : cap - 1;
+    while (n && !str_utf8_ok(str_sub(from, 0, n))) /* never half a character */
+        n--;
+    if (n)
+        memcpy(to, from.p, n);
+    to[n] = '\0';
+}
+#define CUT_COPY(to, from) cut_copy(to, sizeof(to), from)
+
+static void fill_opened(const struct billing *b, const struct hold_ask *ask, struct hold *h) {
+    struct opened *o = &h->opened;
+    const struct usage prompt = {.prompt = ask->prompt_tokens},
+                       all = {.prompt = ask->prompt_tokens, .completion = ask->max_completion};
+    h->amount = billing_cost(ask->price, ask->group_ratio, &all);
+    list_init(&o->node);
+    o->started_us = clock_unix_us();
+    o->user_id = ask->caller->user_id;
+    o->key_id = ask->caller->key_id;
+    o->price_id = ask->price ? ask->price->id : 0;
+    o->group_ratio = ask->group_ratio;
+    o->prompt_tokens = ask->prompt_tokens;
+    o->test_mode = ask->caller->test_mode;
+    o->interrupted_cost = b->conf->billing_interrupted_full
+                              ? h->amount
+                              : billing_cost(ask->price, ask->group_ratio, &prompt);
+    CUT_COPY(o->request_id, ask->request_id);
+    CUT_COPY(o->model, ask->model ? ask->model->name : STR(""));
+}
+
+/* A worker that has just started is about to join. */
+static void await_joined(const struct billing *b) {
+    for (int i = 0; i < BILLING_WAIT_MS / 5 && !b->good_until_ms; i++)
+        usleep(5000);
+}
+
+static enum err may_hold(struct billing *b, struct fault *f) {
+    if (!b->good_until_ms && !b->stop_at_ms)
+        await_joined(b);
+    if (b->stop_at_ms)
+        return fault_set(f, ERR_STOPPING, NULL);
+    if (clock_mono_ms() >= b->good_until_ms || b->backlog > b->conf->ledger_max_backlog)
+        return away(f);
+    return OK;
+}
+
+static void unpin(struct hold *h) {
+    for (size_t i = 0; i < h->opened.n_shares; i++)
+        lease_unpin(h->leases[i]);
+}
+
+static enum err hold_money(struct billing *b, struct db *db, const struct hold_ask *ask,
+                           struct hold *h, struct fault *f) {
+    enum err e = add_shares(h, ask->caller, f);
+    if (e)
+        return e;
+    for (size_t i = 0; i < h->opened.n_shares; i++)
+        h->leases[i] = lease_pin(&b->leases, &h->opened.shares[i].id);
+    e = hold_all(b, db, h, ask->caller, f);
+    if (!e) {
+        e = journal_open_call(b->journal, &h->opened);
+        if (e) {
+            drop_leases(h, h->opened.n_shares);
+            e = fault_set(f, e, NULL);
+            if (f)
+                f->retry_after_s = 5;
+        }
+    }
+    if (e)
+        unpin(h);
+    return e;
+}
+
+enum err billing_hold(struct billing *b, struct db *db, const struct hold_ask *ask,
+                      struct hold **out, struct fault *f) {
+    enum err e = may_hold(b, f);
+    if (e)
+        return e;
+    struct hold *h = base_zalloc(sizeof *h);
+    e = take_limits(b, ask, h, f);
+    if (!e) {
+        fill_opened(b, ask, h);
+        e = hold_money(b, db, ask, h, f);
+        if (e)
+            limits_give(b->limits, &h->seats, -1);
+    }
+    if (e) {
+        free(h);
+        return e;
+    }
+    *out = h;
+    return OK;
+}
+
+/* --- settle --------------------------------------------------------------------------------- */
+
+static void fill_bill(struct hold *h, const struct outcome *o) {
+    const struct opened *opened = &h->opened;
+    struct bill *b = &h->bill;
+    *b = (struct bill){
+        .serial = opened->serial,
+        .ended_us = clock_unix_us(),
+        .started_us = o->started_us,
+        .first_byte_us = o->first_byte_us,
+        .duration_us = o->duration_us,
+        .user_id = opened->user_id,
+        .key_id = opened->key_id,
+        .group_id = o->group_id,
+        .channel_id = o->channel_id,
+        .price_id = o->price ? o->price->id : opened->price_id,
+        .group_ratio = o->group_ratio,
+        .usage = o->usage,
+        .cost = o->cost,
+        .status = o->status,
+        .attempts = o->attempts,
+        .end = (uint8_t)o->end,
+        .policy = (uint8_t)o->policy,
+        .stream = o->stream,
+        .test_mode = opened->test_mode,
+        .estimated = o->usage_estimated,
+        .n_shares = opened->n_shares,
+    };
+    memcpy(b->shares, opened->shares, sizeof b->shares);
+    CUT_COPY(b->request_id, o->request_id);
+    CUT_COPY(b->upstream_request_id, o->upstream_request_id);
+    CUT_COPY(b->model, o->model);
+    CUT_COPY(b->upstream_model, o->upstream_model);
+    CUT_COPY(b->ip, o->ip);
+    CUT_COPY(b->endpoint, o->endpoint);
+    CUT_COPY(b->error_code, o->error_code);
+}
+
+void billing_settle(struct billing *b, struct hold **hp, struct outcome *o) {
+    struct hold *h = *hp;
+    *hp = NULL;
+    o->cost = 0;
+    if (!h)
+        return;
+    if (o->billable)
+        o->cost = billing_cost(o->price, o->group_ratio, &o->usage);
+    for (size_t i = 0; i < h->opened.n_shares; i++) {
+        const struct share *s = &h->opened.shares[i];
+        lease_settle(h->leases[i], s->unlimited ? 0 : s->amount, o->cost);
+    }
+    bool called = o->end != END_REFUSED;
+    limits_give(b->limits, &h->seats, called ? o->usage.prompt + o->usage.completion : -1);
+    fill_bill(h, o);
+    b->backlog++;
+    must(queue_put(&b->ended, &h->node)); /* never closed: the ledger outlives the loop */
+}

@@ -1,0 +1,49 @@
+/* state.h - what billing.c, ledger.c and upkeep.c share; nobody else includes it. */
+#pragma once
+
+#include "domain/billing/billing.h"
+#include "domain/billing/draw.h"
+#include "domain/billing/journal.h"
+#include "util/queue.h"
+
+struct billing {
+    const struct conf *conf;
+    char run_dir[512], host[256];
+    struct leases leases;
+    struct bank bank;
+    struct journal *journal;
+    struct limits *limits;
+    int bell;
+    struct queue ended; /* of struct hold: settled, on their way to the database */
+    _Atomic int64_t backlog;
+    _Atomic int64_t good_until_ms; /* until then (clock_mono_ms) leases may be spent; 0 = never */
+    _Atomic int64_t stop_at_ms;    /* 0 = running */
+};
+
+struct hold {
+    struct list node; /* in `ended`, later in the ledger's batches */
+    struct opened opened;
+    struct lease *leases[SHARE_MAX];
+    int64_t resets_at[SHARE_MAX];
+    struct limit_seats seats;
+    int64_t amount;
+    struct bill bill;
+};
+
+/* Writes a worker's ended calls in one transaction, leaving out what it has written before. bills
+ * are in the order of their seq. */
+must_use enum err ledger_apply(struct db *db, int64_t worker, struct bill *const *bills, size_t n);
+
+/* The ledger's duties beside writing: upkeep_tick with every turn of the ledger, upkeep_end when
+ * the last call is written. */
+struct upkeep {
+    int64_t beat_ms, recall_ms, adopt_ms, idle_ms, tidy_ms, partition_ms;
+    bool joined, again;
+};
+/* rung: somebody rang the bell. */
+void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung);
+must_use enum err upkeep_end(struct billing *b, struct db *db);
+
+#define LEDGER_ALIVE 1
+#define LEDGER_LOST 2
+#define LEDGER_ENDED 3

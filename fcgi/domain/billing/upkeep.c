@@ -1,0 +1,280 @@
+#include "domain/billing/state.h"
+
+#include "door/conf.h"
+#include "door/queries.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#include <stdlib.h>
+
+#define BEAT_MS 2000
+#define RECALL_MS 200
+#define ADOPT_MS 500
+#define FOLD_MS 60000 /* busy leases are folded with each draw, idle ones when they go back */
+#define LEASES_PER_TURN 20
+#define TIDY_MS 60000
+#define GRACE_MS 10000 /* leases are not spent any more this long before others may take them */
+#define DEAD_BATCH 500
+#define HOSTS_MAX 256
+
+/* --- being alive ---------------------------------------------------------------------------- */
+
+struct hosts {
+    const char *own;
+    int n, rank;
+};
+
+static enum err see_host(void *ctx, const struct q_ledger_hosts *row) {
+    struct hosts *h = ctx;
+    if (str_cmp(row->host, str_c(h->own)) < 0)
+        h->rank++;
+    h->n++;
+    return OK;
+}
+
+static void share_limits(struct billing *b, struct db *db) {
+    struct hosts h = {.own = b->host};
+    if (q_ledger_hosts(db, &(struct q_ledger_hosts_in){30}, see_host, &h) != OK)
+        return;
+    limits_share(b->limits, h.rank < h.n ? h.rank : 0, h.n ? h.n : 1);
+}
+
+static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
+    int64_t asked = clock_mono_ms();
+    struct db_done done = {0};
+    enum err e = OK;
+    if (u->joined)
+        e = q_ledger_beat(db, &(struct q_ledger_beat_in){b->bank.worker}, &done);
+    if (!e && !done.affected) {
+        e = q_ledger_add(db, &(struct q_ledger_add_in){b->bank.worker, str_c(b->host)}, NULL);
+        if (!e && u->joined) { /* we were silent for so long that our leases were taken back */
+            LOG(LOG_EV_LEASES_LOST, log_i("worker", b->bank.worker));
+            leases_fenced(&b->leases);
+        }
+    }
+    if (e)
+        return e;
+    u->joined = true;
+    b->good_until_ms = asked + b->conf->lease_ttl - GRACE_MS;
+    u->beat_ms = asked + BEAT_MS;
+    share_limits(b, db);
+    return OK;
+}
+
+/* --- leases --------------------------------------------------------------------------------- */
+
+struct ids {
+    struct allow_id *list;
+    size_t n, cap;
+};
+
+static void push_id(struct ids *ids, struct allow_id id) {
+    if (ids->n == ids->cap) {
+        ids->cap = ids->cap ? ids->cap * 2 : 16;
+        ids->list = base_realloc(ids->list, ids->cap * sizeof *ids->list);
+    }
+    ids->list[ids->n++] = id;
+}
+
+static enum err note_recalled(void *ctx, const struct q_lease_recalled *row) {
+    push_id(ctx, (struct allow_id){row->kind, row->owner_id, row->period});
+    return OK;
+}
+
+static void answer_recalls(struct billing *b, struct db *db, struct upkeep *u) {
+    struct ids ids = {0};
+    u->again = false;
+    enum err e =
+        q_lease_recalled(db, &(struct q_lease_recalled_in){b->bank.worker}, note_recalled, &ids);
+    for (size_t i = 0; i < ids.n && !e; i++) {
+        struct lease *l = lease_pin(&b->leases, &ids.list[i]);
+        e = draw_return(&b->bank, db, l, &u->again);
+        lease_unpin(l);
+    }
+    free(ids.list);
+    if (!e)
+        u->recall_ms = clock_mono_ms() + RECALL_MS;
+}
+
+struct idle {
+    struct billing *b;
+    struct db *db;
+    int64_t now_ms;
+    int left; /* a turn must not keep ended calls waiting */
+    enum err e;
+};
+
+static bool is_idle(const struct lease *l, const struct idle *i) {
+    return !l->pins && !l->drawing && l->avail && l->used_ms + i->b->conf->lease_idle < i->now_ms;
+}
+
+static bool wants_upkeep(const struct lease *l, void *ctx) {
+    const struct idle *i = ctx;
+    return is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms;
+}
+
+static void keep_lease(struct lease *l, void *ctx) {
+    struct idle *i = ctx;
+    if (i->e || i->left-- <= 0)
+        return;
+    bool idle, again;
+    {
+        LOCKED(&l->shard->lock);
+        l->pins--; /* our own pin is no use */
+        idle = is_idle(l, i);
+        l->pins++;
+        l->folded_ms = i->now_ms;
+    }
+    i->e =
+        idle ? draw_return(&i->b->bank, i->db, l, &again) : draw_fold(&i->b->bank, i->db, &l->id);
+}
+
+static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
+    struct idle i = {b, db, clock_mono_ms(), LEASES_PER_TURN, OK};
+    leases_each(&b->leases, wants_upkeep, keep_lease, &i);
+    u->idle_ms = i.left > 0 ? clock_mono_ms() + 1000 : 0;
+}
+
+static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
+    leases_sweep(&b->leases, clock_mono_ms() - b->conf->lease_idle);
+    if (q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
+        u->tidy_ms = clock_mono_ms() + TIDY_MS;
+}
+
+/* --- the dead ------------------------------------------------------------------------------- */
+
+struct release {
+    int64_t worker, state;
+};
+
+static enum err run_release(struct db *db, void *ctx) {
+    const struct release *r = ctx;
+    enum err e = q_lease_release(db, &(struct q_lease_release_in){r->worker}, NULL);
+    if (!e)
+        e = q_lease_release_rows(db, &(struct q_lease_release_rows_in){r->worker}, NULL);
+    if (!e)
+        e = q_ledger_state(db, &(struct q_ledger_state_in){r->state, r->worker}, NULL);
+    return e;
+}
+
+static enum err release(struct db *db, int64_t worker, int64_t state) {
+    struct release r = {worker, state};
+    return db_transaction(db, true, run_release, &r);
+}
+
+static enum err apply_all(struct db *db, int64_t worker, struct bill *bills, size_t n) {
+    struct bill *batch[DEAD_BATCH];
+    enum err e = OK;
+    for (size_t at = 0; at < n && !e;) {
+        size_t k = 0;
+        while (k < DEAD_BATCH && at < n)
+            batch[k++] = &bills[at++];
+        e = ledger_apply(db, worker, batch, k);
+    }
+    return e;
+}
+
+/* The calls under way get the numbers after the last ended one, in the order of their serials: an
+ * adopter that dies half-way is followed by one that numbers them alike. */
+static enum err apply_interrupted(struct db *db, int64_t worker, const struct dead_calls *c,
+                                  uint64_t applied) {
+    struct bill *bills AUTO(base_freep) = base_zalloc((c->n_open + 1) * sizeof *bills);
+    uint64_t seq = c->last_seq;
+    size_t n = 0;
+    int64_t now = clock_unix_us();
+    for (size_t i = 0; i < c->n_open; i++) {
+        if (++seq <= applied)
+            continue;
+        bill_interrupted(&bills[n], &c->open[i], now);
+        bills[n].end = END_INTERRUPTED;
+        bills[n++].seq = seq;
+    }
+    return apply_all(db, worker, bills, n);
+}
+
+static enum err adopt(struct billing *b, struct db *db, struct dead_journal *d) {
+    int64_t worker = journal_dead_worker(d);
+    struct q_ledger_get known;
+    enum err e = q_ledger_get(db, &(struct q_ledger_get_in){worker}, &known);
+    if (e == ERR_DB_NO_ROW) { /* it never got as far as holding a call */
+        limits_worker_died(b->limits, worker);
+        return OK;
+    }
+    if (e || known.state == LEDGER_ENDED)
+        return e;
+    struct dead_calls calls;
+    e = journal_dead_read(d, (uint64_t)known.applied_seq, &calls);
+    if (!e)
+        e = apply_all(db, worker, calls.ended, calls.n_ended);
+    if (!e)
+        e = apply_interrupted(db, worker, &calls, (uint64_t)known.applied_seq);
+    if (!e)
+        e = release(db, worker, LEDGER_ENDED);
+    if (!e) {
+        limits_worker_died(b->limits, worker);
+        LOG(LOG_EV_JOURNAL_ADOPTED, log_i("worker", worker), log_i("ended", (int64_t)calls.n_ended),
+            log_i("interrupted", (int64_t)calls.n_open), log_i("torn", calls.torn));
+    }
+    return e;
+}
+
+static void adopt_all(struct billing *b, struct db *db, struct upkeep *u) {
+    struct dead_journal *d;
+    enum err e = OK;
+    while (!e && (d = journal_adopt(b->run_dir, b->bank.worker))) {
+        e = adopt(b, db, d);
+        if (e ==
+            ERR_INTERNAL) { /* another program version's, or damaged: the operator's business */
+            LOG(LOG_EV_JOURNAL_BAD, log_i("worker", journal_dead_worker(d)));
+            journal_dead_set_aside(d);
+            e = OK;
+        }
+        journal_dead_close(&d, !e);
+    }
+    u->adopt_ms = clock_mono_ms() + ADOPT_MS;
+}
+
+static enum err note_silent(void *ctx, const struct q_ledger_silent *row) {
+    push_id(ctx, (struct allow_id){.id = row->worker_id});
+    return OK;
+}
+
+/* Workers of other hosts that are not heard of: what they lease is free again. Their journals keep
+ * what they spent, and charge it when their host is back. */
+static void expire_silent(struct billing *b, struct db *db) {
+    int64_t ttl = b->conf->lease_ttl / 1000;
+    struct ids ids = {0};
+    enum err e = q_ledger_silent(db, &(struct q_ledger_silent_in){ttl}, note_silent, &ids);
+    for (size_t i = 0; i < ids.n && !e; i++) {
+        struct db_done done;
+        e = q_ledger_lose(db, &(struct q_ledger_lose_in){ids.list[i].id, ttl}, &done);
+        if (!e && done.affected == 1)
+            e = release(db, ids.list[i].id, LEDGER_LOST);
+    }
+    free(ids.list);
+}
+
+/* --- all of it ------------------------------------------------------------------------------ */
+
+void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) {
+    int64_t now = clock_mono_ms();
+    if (now >= u->beat_ms) {
+        if (beat(b, db, u) != OK)
+            return; /* nothing else would work either */
+        expire_silent(b, db);
+    }
+    if (!u->joined)
+        return;
+    if (rung || u->again || now >= u->recall_ms)
+        answer_recalls(b, db, u);
+    if (rung || now >= u->adopt_ms)
+        adopt_all(b, db, u);
+    if (now >= u->idle_ms)
+        keep_leases(b, db, u);
+    if (now >= u->tidy_ms)
+        tidy(b, db, u);
+}
+
+enum err upkeep_end(struct billing *b, struct db *db) {
+    return release(db, b->bank.worker, LEDGER_ENDED);
+}
