@@ -1,11 +1,13 @@
 #include "api/status.h"
 
+#include "api/handlers.h"
 #include "config.h"
 #include "domain/billing/price.h"
 #include "domain/catalog/catalog.h"
 #include "domain/schema/migrate.h"
 #include "door/db.h"
 #include "door/json.h"
+#include "util/clock.h"
 
 enum kind { TEXT, FLAG, JSON }; /* JSON: the option holds a JSON value, numbers too */
 
@@ -73,10 +75,10 @@ static void put_json(struct buf *out, struct str text, const char *absent) {
         buf_puts(out, absent);
 }
 
-void status_write(struct buf *out, const struct catalog *c, int64_t started_s) {
+void status_write(struct buf *out, const struct catalog *c, int64_t started) {
     buf_puts(out, "{\"version\":");
     buf_json(out, STR(PACKAGE_VERSION));
-    buf_printf(out, ",\"start_time\":%lld,\"quota_per_unit\":%lld", (long long)started_s,
+    buf_printf(out, ",\"start_time\":%lld,\"quota_per_unit\":%lld", (long long)started,
                (long long)QUOTA_PER_USD);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         struct str absent = str_c(fields[i].absent);
@@ -100,4 +102,18 @@ enum err status_ready(struct db *db, struct fault *f) {
         return fault_set(f, ERR_STOPPING, NULL);
     enum err e = db_ping(db);
     return e ? fault_set(f, e, NULL) : schema_check(db, f);
+}
+
+static int64_t started_s;
+
+/* Before main: the age of the process, whenever the first request comes. */
+__attribute__((constructor)) static void note_start(void) {
+    started_s = clock_unix_s();
+}
+
+enum err status_get(struct api_request *req, struct api_reply *reply, struct fault *f) {
+    (void)f;
+    status_write(api_data(reply), req->catalog, started_s);
+    api_data_end(reply);
+    return OK;
 }

@@ -6,9 +6,9 @@
 struct catalog;
 struct db;
 
-/* The `data` of GET /api/status: the site's public options under the names of the base contract.
- * Options that are not in the table of status.c are never shown. */
-void status_write(struct buf *out, const struct catalog *c, int64_t started_s);
+/* The `data` of GET /api/status (started: unix seconds): the site's public options under the names
+ * of the base contract. Options that are not in the table of status.c are never shown. */
+void status_write(struct buf *out, const struct catalog *c, int64_t started);
 
 /* OK, or why the worker cannot serve now: no catalogue yet, the database is away, its schema is
  * older than this program needs. */

@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "api/api.h"
 #include "api/models.h"
 #include "api/status.h"
 #include "domain/catalog/build.h"
@@ -97,11 +98,30 @@ static void the_status_shows_public_options_and_no_others(void **state) {
     assert_int_equal(json_length(json_get(tree, "chats")), 0);
 }
 
+static void anybody_may_ask_for_the_status(void **state) {
+    (void)state;
+    struct catalog *c AUTO(catalog_unref) = site(0);
+    struct api_request req = {.method = STR("GET"), .path = STR("/api/status/"), .catalog = c};
+    struct fault f = {0};
+    const struct api_route *route = api_find(&req, &f);
+    assert_non_null(route);
+    struct api_reply reply AUTO(api_reply_free);
+    api_reply_init(&reply);
+    api_call(route, &req, &reply, &f);
+    assert_int_equal(reply.status, 200);
+    struct json *tree AUTO(json_free) = parsed(&reply.body);
+    assert_true(json_bool(json_get(tree, "success")));
+    const struct json *data = json_get(tree, "data");
+    assert_true(json_int(json_get(data, "start_time")) > 1700000000);
+    assert_int_equal(json_type_of(json_get(data, "version")), JSON_STRING);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_are_json_in_every_dialect_also_when_empty),
         cmocka_unit_test(one_model_is_found_or_is_the_clients_mistake),
         cmocka_unit_test(the_status_shows_public_options_and_no_others),
+        cmocka_unit_test(anybody_may_ask_for_the_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
