@@ -1,0 +1,137 @@
+// Clients that leave: the provider must be told, and what came is charged.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { chatChunk, chatStream, sleep, usage } from './lib/provider.mjs';
+import { Raw } from './lib/raw.mjs';
+import { Stack, eventually, slow } from './lib/stack.mjs';
+
+let s;
+before(async () => { s = await Stack.start({ conf: { 'stream.ping_interval': '1s' } }); });
+after(() => s?.stop());
+
+const ask = (c, more = {}) => ({ key: s.key, body: { model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: c.mark }], ...more } });
+
+async function goneWithin(x, left, ms, what) {
+  const at = await Promise.race([x.closed, sleep(ms + 2000, null)]);
+  assert.ok(at !== null && at - left < ms, `${what}: the provider saw it after ${at === null ? 'more than ' + (ms + 2000) : at - left} ms`);
+}
+
+for (const how of ['leave', 'reset']) {
+  test(`mid-stream, by ${how === 'leave' ? 'FIN' : 'RST'}: the provider is closed within 1 s`, async () => {
+    const c = s.provider.play((x) => chatStream(x, { n: 500, gap: 50 }));
+    const r = await Raw.open(s.port);
+    r.send('POST', '/v1/chat/completions', { ...ask(c), headers: { 'x-request-id': `left-${how}-1` } });
+    await r.until('w3 ');
+    r[how]();
+    await goneWithin(c.seen[0], performance.now(), 1000 * slow, how);
+    const row = await s.usageOf(`left-${how}-1`);
+    assert.ok(row.completion_tokens > 0, 'what was delivered is charged');
+    assert.ok(row.quota > 0);
+    assert.ok(row.completion_tokens < 200, 'what was not delivered is not');
+    assert.notEqual(row.end_reason, 0);
+  });
+}
+
+test('mid-stream while the provider is silent: the next ping finds out', async () => {
+  const c = s.provider.play((x) => {
+    x.stream();
+    x.event(chatChunk('first'));
+  });
+  const r = await Raw.open(s.port);
+  r.send('POST', '/v1/chat/completions', ask(c));
+  await r.until('first');
+  r.leave();
+  await goneWithin(c.seen[0], performance.now(), 3500 * slow, 'silent stream');
+});
+
+test('before the first byte, by RST on a connection in use: the provider is closed within 3 s', async () => {
+  const c = s.provider.play(() => {});
+  const r = await Raw.open(s.port);
+  r.send('GET', '/v1/models', { key: s.key });
+  await r.until('"data"');
+  r.send('POST', '/v1/chat/completions', ask(c));
+  await eventually(() => c.seen.length === 1, 'the provider is asked');
+  r.reset();
+  await goneWithin(c.seen[0], performance.now(), 3000 * slow, 'RST before the first byte');
+});
+
+test('before the first byte, by RST after an upload in pieces: the provider is closed within 3 s', async () => {
+  const c = s.provider.play(() => {});
+  const r = await Raw.open(s.port);
+  r.send('POST', '/v1/chat/completions', ask(c, { pad: 'x'.repeat(300000) }));
+  await eventually(() => c.seen.length === 1, 'the provider is asked');
+  r.reset();
+  await goneWithin(c.seen[0], performance.now(), 3000 * slow, 'RST before the first byte');
+});
+
+test('a client that only ends its sending side still gets its whole answer', async () => {
+  const c = s.provider.play((x) => chatStream(x, { n: 20, gap: 50 }));
+  const r = await Raw.open(s.port, { allowHalfOpen: true });
+  r.send('POST', '/v1/chat/completions', { ...ask(c), headers: { connection: 'close' } });
+  await r.until('w1 ');
+  r.socket.end();
+  await r.until('[DONE]');
+});
+
+test('policy drain: the answer is read to its end and charged in full', async () => {
+  await s.sql("UPDATE `groups` SET drain = 1 WHERE name = 'default'");
+  await s.sql('INSERT INTO changes (kind, entity_id, created_us) VALUES (2, 0, UNIX_TIMESTAMP(NOW(6)) * 1000000)');
+  await sleep(1200);
+  try {
+    const c = s.provider.play((x) => chatStream(x, { n: 40, gap: 30, usage: usage(50, 400) }));
+    const r = await Raw.open(s.port);
+    r.send('POST', '/v1/chat/completions', { ...ask(c), headers: { 'x-request-id': 'drained-1' } });
+    await r.until('w2 ');
+    r.leave();
+    await c.seen[0].closed;
+    assert.equal(c.seen[0].left, null, 'the provider was cut');
+    const row = await s.usageOf('drained-1');
+    assert.deepEqual([row.prompt_tokens, row.completion_tokens], [50, 400]);
+    assert.equal(row.policy, 1);
+  } finally {
+    await s.sql("UPDATE `groups` SET drain = 0 WHERE name = 'default'");
+    await s.sql('INSERT INTO changes (kind, entity_id, created_us) VALUES (2, 0, UNIX_TIMESTAMP(NOW(6)) * 1000000)');
+    await sleep(1200);
+  }
+});
+
+test('a client that reads nothing does not hold up the others', async () => {
+  const flood = s.provider.play(async (x) => {
+    x.stream();
+    for (let i = 0; i < 3000 && x.left === null; i++) {
+      if (!x.event(chatChunk('z'.repeat(8000)))) await Promise.race([new Promise((d) => { x.res.once('drain', d); }), x.closed]);
+    }
+    x.end();
+  });
+  const lazy = [];
+  for (let i = 0; i < 8; i++) {
+    const r = await Raw.open(s.port);
+    r.send('POST', '/v1/chat/completions', ask(flood));
+    await r.until('zzz');
+    r.pause();
+    lazy.push(r);
+  }
+  const c = s.provider.play((x) => chatStream(x, { n: 50, gap: 10 }));
+  const t = performance.now();
+  const r = await s.chat(c.mark, { stream: true });
+  assert.ok(r.text.includes('[DONE]'));
+  assert.ok(performance.now() - t < 2500 * slow, `${performance.now() - t} ms`);
+  for (const l of lazy) l.reset();
+});
+
+test('fifty clients that leave at fifty moments leave nothing behind', async () => {
+  const c = s.provider.play((x) => chatStream(x, { n: 200, gap: 20 }));
+  await Promise.all(Array.from({ length: 50 }, async (_, i) => {
+    const r = await Raw.open(s.port);
+    r.send('POST', '/v1/chat/completions', ask(c));
+    await sleep(i * 20);
+    if (i % 2) r.leave(); else r.reset();
+  }));
+  await eventually(() => c.seen.every((x) => x.res.closed), 'all provider connections are closed', 6000 * slow);
+  await eventually(async () => {
+    const m = await s.metrics();
+    const open = Object.entries(m).filter(([k]) => /exchanges_open|open_exchanges|exchanges_in_flight/.test(k));
+    assert.ok(open.length > 0, `no gauge of open exchanges in ${Object.keys(m).join(' ')}`);
+    return open.reduce((sum, [, v]) => sum + v, 0) === 0;
+  }, 'no exchange is open');
+});
