@@ -1,0 +1,91 @@
+// scripts/quickstart as its user meets it: two of them side by side, started, used, stopped.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import OpenAI from 'openai';
+import { build, root, run } from './lib/stack.mjs';
+
+const script = path.join(root, 'scripts/quickstart');
+const env = { ...process.env, TOLLGATE_BUILD: build };
+let dir, a, b, printed;
+
+const quick = (d, ...args) => run(script, ['--dir', d, ...args], { env });
+const read = (d) => Object.fromEntries(fs.readFileSync(path.join(d, 'quickstart.env'), 'utf8').trim().split('\n').map((l) => [l.slice(0, l.indexOf('=')), l.slice(l.indexOf('=') + 1)]));
+
+before(async () => {
+  dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tollgate-quick-'));
+  [a, b] = [path.join(dir, 'a'), path.join(dir, 'b')];
+  printed = await quick(a);
+  await quick(b, '--workers', '1');
+});
+after(async () => {
+  for (const d of [a, b]) await quick(d, '--stop').catch(() => {});
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+test('the printed lines answer 200 at once, non-stream and streamed', async () => {
+  const lines = printed.split('\n').map((l) => l.trim()).filter((l) => l.startsWith('curl'));
+  assert.equal(lines.length, 2);
+  const [plain, streamed] = await Promise.all(lines.map((l) => run('bash', ['-c', `. ${a}/quickstart.env; ${l} -s -w '\\n%{http_code}'`])));
+  assert.match(plain, /\n200$/);
+  assert.match(JSON.parse(plain.replace(/\n200$/, '')).choices[0].message.content, /Hello/);
+  assert.match(streamed, /data: \[DONE\]\n\n\n200$/);
+});
+
+test('quickstart.env has all that is promised, for nobody else to read', () => {
+  const e = read(a);
+  assert.deepEqual(Object.keys(e), ['TOLLGATE_URL', 'TOLLGATE_ADMIN_EMAIL', 'TOLLGATE_ADMIN_PASSWORD', 'TOLLGATE_ACCESS_TOKEN', 'TOLLGATE_API_KEY', 'TOLLGATE_TEST_KEY', 'TOLLGATE_DB_SOCKET', 'TOLLGATE_DB_NAME']);
+  for (const v of Object.values(e)) assert.ok(v.length > 0);
+  assert.equal(fs.statSync(path.join(a, 'quickstart.env')).mode & 0o777, 0o600);
+  assert.equal(fs.statSync(path.join(a, 'secrets')).mode & 0o777, 0o700);
+});
+
+test('both keys and the access token work; neighbours do not know each other\'s', async () => {
+  const [ea, eb] = [read(a), read(b)];
+  assert.notEqual(ea.TOLLGATE_URL, eb.TOLLGATE_URL);
+  for (const key of [ea.TOLLGATE_API_KEY, ea.TOLLGATE_TEST_KEY]) {
+    const o = new OpenAI({ apiKey: key, baseURL: `${ea.TOLLGATE_URL}/v1`, maxRetries: 0 });
+    const r = await o.chat.completions.create({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'Hello' }] });
+    assert.match(r.choices[0].message.content, /Hello/);
+  }
+  const list = await fetch(`${ea.TOLLGATE_URL}/api/token/`, { headers: { authorization: ea.TOLLGATE_ACCESS_TOKEN } });
+  assert.equal((await list.json()).success, true);
+  assert.equal((await fetch(`${eb.TOLLGATE_URL}/v1/models`, { headers: { authorization: `Bearer ${ea.TOLLGATE_API_KEY}` } })).status, 401);
+});
+
+test('started again it keeps its address, keys and data', async () => {
+  const then = read(a);
+  const again = await quick(a);
+  assert.match(again, new RegExp(then.TOLLGATE_URL));
+  assert.deepEqual(read(a), then);
+  assert.equal((await fetch(`${then.TOLLGATE_URL}/v1/models`, { headers: { authorization: `Bearer ${then.TOLLGATE_API_KEY}` } })).status, 200);
+});
+
+test('--status tells each part; --stop stops exactly its own', async () => {
+  assert.match(await quick(a, '--status'), /database: running.*\nworkers: running.*\nlighttpd: running.*\nreadyz: yes/);
+  await quick(a, '--stop');
+  const e = await quick(a, '--status').catch((x) => x);
+  assert.equal(e.code, 1);
+  assert.match(e.out, /workers: stopped/);
+  assert.match(await quick(b, '--status'), /readyz: yes/);
+  await quick(a, '--stop');
+});
+
+test('a taken port and nonsense are refused, saying so', async () => {
+  const port = new URL(read(b).TOLLGATE_URL).port;
+  const e = await quick(path.join(dir, 'c'), '--port', port).catch((x) => x);
+  assert.equal(e.code, 1);
+  assert.match(e.err, /taken/);
+  assert.equal((await quick(a, '--port', 'abc').catch((x) => x)).code, 1);
+  assert.equal((await quick(a, '--nonsense').catch((x) => x)).code, 2);
+});
+
+test('no secret of the installation is in a log', () => {
+  const e = read(b);
+  for (const f of fs.readdirSync(path.join(b, 'log'))) {
+    const text = fs.readFileSync(path.join(b, 'log', f), 'utf8');
+    for (const n of ['TOLLGATE_ADMIN_PASSWORD', 'TOLLGATE_ACCESS_TOKEN', 'TOLLGATE_API_KEY', 'TOLLGATE_TEST_KEY']) assert.ok(!text.includes(e[n]), `${n} in ${f}`);
+  }
+});
