@@ -102,9 +102,8 @@ for (const dialect of Object.keys(DIALECTS)) {
       await refused(dialect, { key: s.key, ...at('no-such-model') }, 404, 'model_not_found');
     });
     test('a banned account: 403', async () => {
-      await s.ctl(['user', 'add', '--email', `ban-${dialect}@example.org`], 'a long password 12\n');
-      const key = s.secret((await s.ctl(['key', 'add', '--user', `ban-${dialect}@example.org`, '--name', 'k', '--unlimited'])).trim());
-      await s.sql(`UPDATE users SET status = 2, remain = 1000000 WHERE email = 'ban-${dialect}@example.org'`);
+      const key = await s.addUser(`ban-${dialect}@example.org`, 1000000);
+      await s.ctl(['user', 'disable', `ban-${dialect}@example.org`]);
       await refused(dialect, { key }, 403, 'user_disabled');
     });
   });
@@ -117,9 +116,7 @@ test('a model that is missing or no string: 400', async () => {
 });
 
 test('an account without balance: 429 insufficient_user_quota', async () => {
-  await s.ctl(['user', 'add', '--email', 'poor@example.org'], 'a long password 12\n');
-  const key = s.secret((await s.ctl(['key', 'add', '--user', 'poor@example.org', '--name', 'k', '--unlimited'])).trim());
-  await s.sql("UPDATE users SET remain = 0, granted = 0 WHERE email = 'poor@example.org'");
+  const key = await s.addUser('poor@example.org', 0);
   const e = await refused('openai', { key }, 429, 'insufficient_user_quota');
   assert.equal(e.type, 'insufficient_quota');
 });

@@ -191,9 +191,13 @@ test('tollgatectl: wrong use, bad configuration and failures have their own exit
   assert.equal(await code(['no-such-command']), 2);
   assert.equal(await code(['user', 'add', '--no-such-option']), 2);
   assert.equal(await code(['migrate', '--check']), 0);
+  fs.writeFileSync(path.join(s.dir, 'bad.conf'), 'nonsense = 1\n');
+  const bad = await run(path.join(build, 'tollgatectl'), ['--config', path.join(s.dir, 'bad.conf'), 'config', 'check'], { env: s.env() }).catch((e) => e);
+  assert.equal(bad.code, 3);
+  assert.match(bad.err, /bad\.conf:1/);
   assert.match(await s.ctl(['--version']), /\d+\.\d+\.\d+/);
   assert.match(await s.ctl(['--help']), /migrate/);
-  assert.ok(Array.isArray(JSON.parse(await s.ctl(['--json', 'user', 'list']))));
+  assert.ok(Array.isArray(JSON.parse(await s.ctl(['--json', 'user', 'list'])).data));
   assert.ok(!(await s.ctl(['config', 'dump'])).includes('metrics-secret'));
 });
 

@@ -55,6 +55,9 @@ export async function freePort() {
   return port;
 }
 
+/** The secret that tollgatectl printed: its last word. */
+export const printed = (out) => out.trim().split(/\s/).at(-1);
+
 export class Stack {
   static async start(options = {}) {
     const s = new Stack(options);
@@ -73,6 +76,7 @@ export class Stack {
 
   constructor({ workers = 2, conf = {}, lighttpd = (text) => text, channels = true, fileLimit = 0 } = {}) {
     Object.assign(this, { nWorkers: workers, conf, editLighttpd: lighttpd, withChannels: channels, fileLimit });
+    this.models = new Set();
     this.secrets = new Set(); // every credential this stack knows: none may be logged
   }
 
@@ -127,11 +131,10 @@ export class Stack {
   async provision() {
     this.email = 'root@example.org';
     this.password = this.secret('correct horse battery 9');
-    await this.ctl(['user', 'add', '--email', this.email, '--role', 'root'], `${this.password}\n`);
-    this.token = this.secret((await this.ctl(['access-token', 'add', '--user', this.email, '--name', 'e2e'])).trim());
+    await this.ctl(['user', 'add', '--email', this.email, '--role', 'root', '--quota', '1000000000000'], `${this.password}\n`);
+    this.token = this.secret(printed(await this.ctl(['access-token', 'add', '--user', this.email, '--name', 'e2e'])));
     this.key = await this.addKey('live', ['--unlimited']);
     this.testKey = await this.addKey('test', ['--test', '--unlimited']);
-    await this.sql("UPDATE users SET granted = 1000000000000, remain = 1000000000000 WHERE email = 'root@example.org'");
     const { url } = this.provider;
     if (this.withChannels) {
       await this.addChannel({ name: 'openai', type: 'openai', url: `${url}/v1`, models: OPENAI_MODELS });
@@ -141,17 +144,29 @@ export class Stack {
   }
 
   async addKey(name, more = []) {
-    return this.secret((await this.ctl(['key', 'add', '--user', this.email, '--name', name, ...more])).trim());
+    return this.secret(printed(await this.ctl(['key', 'add', '--user', this.email, '--name', name, ...more])));
+  }
+
+  /** Another account and a key of it. */
+  async addUser(email, quota) {
+    await this.ctl(['user', 'add', '--email', email, '--quota', String(quota)], 'a long password 12\n');
+    return this.secret(printed(await this.ctl(['key', 'add', '--user', email, '--name', 'k', '--unlimited'])));
   }
 
   /** A channel with its models, each of them priced; the workers know it when this returns. */
   async addChannel({ name, type = 'openai', url, models, key = `sk-upstream-${name}-0123456789abcdefghij`, priority = 0, weight = 1, mapping = {}, price = true, group = 'default' }) {
     const keys = [].concat(key).map((k) => this.secret(k));
-    const args = ['channel', 'add', '--name', name, '--type', type, '--base-url', url, '--models', models.join(','), '--group', group,
-      '--priority', String(priority), '--weight', String(weight), '--private-ok'];
-    for (const [from, to] of Object.entries(mapping)) args.push('--map', `${from}=${to}`);
+    // ratio 1, completion ratio 2: a prompt token costs 1, an answer's token 2
+    const dollars = price ? ['--input-usd-per-m', '2', '--output-usd-per-m', '4'] : [];
+    for (const m of models.filter((n) => !this.models.has(n))) {
+      await this.ctl(['model', 'add', m, ...dollars]);
+      this.models.add(m);
+    }
+    const args = ['channel', 'add', '--name', name, '--type', type, '--base-url', url, '--models', models.join(','), '--groups', group,
+      '--priority', String(priority), '--weight', String(weight), '--private', '--key-stdin'];
+    const map = Object.entries(mapping).map(([from, to]) => `${from}=${to}`);
+    if (map.length) args.push('--mapping', map.join(','));
     await this.ctl(args, keys.map((k) => `${k}\n`).join(''));
-    if (price) for (const m of models) await this.ctl(['price', 'set', '--model', m, '--ratio', '1', '--completion', '2']);
     if (this.pool) await sleep(300);
     return name;
   }
