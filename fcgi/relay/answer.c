@@ -100,6 +100,7 @@ static enum err on_event(void *ctx, const struct sse_event *ev) {
     struct buf *batch = &x->relay->batch;
     if (ev->data.n)
         scan_event(&x->scan, ev->data);
+    x->told_error |= x->scan.saw_error;
     if (ev->data.n && is_hidden(x))
         return OK;
     commit(x, batch);
@@ -145,7 +146,7 @@ static void take_error(struct exchange *x, struct str p) {
 enum http_flow answer_data(struct exchange *x, struct str p) {
     if (x->client_gone && !x->draining)
         return HTTP_STOP;
-    if (fcgi_pending(&x->conn)) { /* the client is slower than the provider */
+    if (fcgi_pending(&x->conn) && !x->draining) { /* the client is slower than the provider */
         x->paused = true;
         return HTTP_PAUSE;
     }
@@ -305,6 +306,13 @@ void answer_end(struct exchange *x, enum end_reason end) {
     release(x);
 }
 
+/* The event that tells a begun stream that it broke off. */
+static void put_broken(struct exchange *x, struct buf *out) {
+    if (!x->fault.err)
+        fault_set(&x->fault, ERR_UPSTREAM_BROKE, NULL);
+    dialect_ops(x->dialect)->stream_error(out, &x->fault, x->rq.id, x->rq.path);
+}
+
 static void complete_whole(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     buf_clear(out);
@@ -317,6 +325,15 @@ static void complete_whole(struct exchange *x) {
     head_end(out);
     buf_str(out, buf_view(&x->held));
     finish(x, buf_view(out));
+}
+
+/* A text stream has a last word; a provider that died behind a proxy may end without one. */
+static bool ended_early(const struct exchange *x) {
+    bool has_last_word = x->family == COUNTER_ROUTE_CHAT ||
+                         x->family == COUNTER_ROUTE_COMPLETIONS ||
+                         x->family == COUNTER_ROUTE_RESPONSES ||
+                         x->family == COUNTER_ROUTE_MESSAGES || x->family == COUNTER_ROUTE_GEMINI;
+    return x->mode == ANSWER_EVENTS && has_last_word && !x->scan.terminal;
 }
 
 void answer_complete(struct exchange *x) {
@@ -334,6 +351,13 @@ void answer_complete(struct exchange *x) {
     }
     if (!x->committed)
         commit(x, out);
+    if (ended_early(x)) {
+        settle(x, END_BROKEN, 200);
+        if (!x->told_error)
+            put_broken(x, out);
+        finish(x, buf_view(out));
+        return;
+    }
     settle(x, x->draining ? END_CLIENT_LEFT : END_OK, 200);
     finish(x, buf_view(out));
 }
@@ -346,7 +370,7 @@ void answer_broken(struct exchange *x, enum end_reason end) {
     }
     struct buf *out = &x->relay->batch;
     buf_clear(out);
-    dialect_ops(x->dialect)->stream_error(out, &x->fault, x->rq.id, x->rq.path);
+    put_broken(x, out);
     finish(x, buf_view(out));
 }
 

@@ -84,7 +84,8 @@ struct exchange {
 
     /* answer */
     enum answer_mode mode;
-    bool committed; /* the head went out */
+    bool told_error; /* an event of the stream was an error */
+    bool committed;  /* the head went out */
     bool client_gone;
     bool draining; /* the client left, the answer is read to its end for the bill */
     bool paused;   /* the transfer waits until the client takes more */
