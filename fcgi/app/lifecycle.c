@@ -96,7 +96,6 @@ static enum err wait_for_schema(struct db *db, const sigset_t *mine, struct faul
 static enum err load(struct app *a, struct db *db, struct sync **sync, const sigset_t *mine,
                      struct fault *f) {
     const struct conf *c = app_conf();
-    struct catalog *catalog = NULL;
     enum err e = keyring_load(c->secrets_dir, &a->keys, f);
     if (!e)
         e = counter_open(c->run_dir, f);
@@ -105,11 +104,7 @@ static enum err load(struct app *a, struct db *db, struct sync **sync, const sig
     if (!e)
         e = wait_for_schema(db, mine, f);
     if (!e)
-        e = catalog_load(db, a->keys, &catalog, f);
-    if (e)
-        return e;
-    catalog_publish(catalog);
-    e = sync_new(a->host, a->keys, db, sync, f);
+        e = sync_new(a->host, a->keys, db, sync, f);
     if (e)
         return e;
     a->auth = auth_new(a->host, a->keys, c->auth_cache_entries, c->auth_cache_ttl);
