@@ -189,7 +189,7 @@ static enum err read_scalar(struct walk *w) {
         kind = LITERAL_NUMBER;
         e = read_number(w);
         /* a prompt may be a list of token ids */
-        w->tokens += w->top == MEMBER_TEXT && !(w->objects & 1);
+        w->tokens += in_text(w) && !(w->objects & 1);
     }
     if (e || w->member == MEMBER_NONE || w->member >= MEMBER_TEXT)
         return e;
@@ -216,7 +216,7 @@ static enum err enter(struct walk *w) {
     w->objects = w->objects << 1 | object;
     w->member = MEMBER_NONE;
     w->role = ROLE_TEXT;
-    w->tokens += object && w->depth == 3 && w->top == MEMBER_TEXT ? MESSAGE_TOKENS : 0;
+    w->tokens += object && w->depth == 3 && in_text(w) ? MESSAGE_TOKENS : 0;
     return OK;
 }
 

@@ -40,6 +40,7 @@ struct peek {             /* not to be copied: model may point into model_text *
     int64_t max_tokens;                     /* the deciding limit; -1 = absent */
     struct span limit_at[PEEK_LIMIT__MAX];  /* the literals, null too */
     int64_t limit[PEEK_LIMIT__MAX];         /* -1 = absent or null */
+    enum peek_limit limit_as;               /* the member this kind of body would name its limit */
     struct span generation_config_at;       /* the object literal (or null) */
     int64_t n;             /* choices asked for (n, best_of, candidateCount), default 1 */
     size_t object_end;     /* offset of the closing brace: where members can be added */
@@ -64,8 +65,8 @@ must_use enum err peek_multipart(struct str body, struct str content_type, struc
 struct edits {
     struct str model;         /* "" = leave; never added where the client sent none */
     bool force_include_usage; /* stream_options.include_usage = true */
-    int64_t max_tokens;       /* > 0: every limit given becomes this; added when there is none */
-    enum peek_limit add_as;   /* under which name; 0 = max_tokens */
+    int64_t max_tokens;       /* > 0: larger limits become this; when none is given, one is added
+                                 (p->limit_as), so only for routes that know limits */
 };
 /* True when nothing would change: send the body as it is. */
 bool splice_is_noop(const struct peek *p, const struct edits *e);

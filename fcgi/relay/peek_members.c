@@ -27,10 +27,10 @@ static const struct {
     {STR_INIT("generation_config"), IN_BODY, MEMBER_GENERATION_CONFIG},
     {STR_INIT("messages"), IN_BODY, MEMBER_TEXT},
     {STR_INIT("prompt"), IN_BODY, MEMBER_TEXT},
-    {STR_INIT("input"), IN_BODY, MEMBER_TEXT},
+    {STR_INIT("input"), IN_BODY, MEMBER_INPUT},
     {STR_INIT("system"), IN_BODY, MEMBER_TEXT},
     {STR_INIT("instructions"), IN_BODY, MEMBER_TEXT},
-    {STR_INIT("contents"), IN_BODY, MEMBER_TEXT},
+    {STR_INIT("contents"), IN_BODY, MEMBER_CONTENTS},
     {STR_INIT("content"), IN_BODY, MEMBER_TEXT},
     {STR_INIT("requests"), IN_BODY, MEMBER_TEXT},
     {STR_INIT("systemInstruction"), IN_BODY, MEMBER_TEXT},
@@ -104,10 +104,13 @@ enum err peek_meet(struct walk *w, struct str name) {
     if (w->depth == 1) {
         w->peek->empty_object = false;
         w->top = w->member = find_member(name, IN_BODY);
+        if (w->top == MEMBER_INPUT || w->top == MEMBER_CONTENTS)
+            w->peek->limit_as =
+                w->top == MEMBER_INPUT ? PEEK_LIMIT_MAX_OUTPUT : PEEK_LIMIT_GENERATION;
     } else if (w->depth == 2 &&
                (w->top == MEMBER_STREAM_OPTIONS || w->top == MEMBER_GENERATION_CONFIG)) {
         w->member = find_member(name, place);
-    } else if (w->top == MEMBER_TEXT) {
+    } else if (in_text(w)) {
         w->role = find_role(name);
     }
     if (w->member == MEMBER_NONE || w->member >= MEMBER_TEXT)

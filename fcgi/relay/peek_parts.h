@@ -15,11 +15,13 @@ enum member {
     MEMBER_BEST_OF,
     MEMBER_CANDIDATES,
     MEMBER_GENERATION_CONFIG,
-    MEMBER_TEXT,  /* what the model reads is in its strings */
-    MEMBER_SCHEMA /* the same, member names included */
+    MEMBER_TEXT,     /* what the model reads is in its strings */
+    MEMBER_INPUT,    /* the same in Responses... */
+    MEMBER_CONTENTS, /* ...and in Gemini's requests */
+    MEMBER_SCHEMA    /* member names are read too */
 };
 
-/* How a string inside MEMBER_TEXT counts. */
+/* How a string inside of text counts. */
 enum role { ROLE_TEXT, ROLE_MEDIA, ROLE_SILENT };
 
 struct walk {
@@ -35,6 +37,10 @@ struct walk {
     enum role role;     /* of the string that comes next */
     uint32_t seen;      /* members met, one bit each */
 };
+
+static inline bool in_text(const struct walk *w) {
+    return w->top >= MEMBER_TEXT && w->top != MEMBER_SCHEMA;
+}
 
 enum literal { LITERAL_STRING, LITERAL_NUMBER, LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
 

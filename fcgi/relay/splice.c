@@ -48,7 +48,7 @@ static bool wants_model(const struct peek *p, const struct edits *e) {
 static bool wants_limit(const struct peek *p, const struct edits *e) {
     bool given = false;
     for (size_t i = 0; i < PEEK_LIMIT__MAX; i++) {
-        if (p->limit[i] >= 0 && p->limit[i] != e->max_tokens)
+        if (p->limit[i] > e->max_tokens)
             return e->max_tokens > 0;
         given |= p->limit[i] >= 0;
     }
@@ -76,17 +76,16 @@ static void patch_usage(struct patches *s, struct str body, const struct peek *p
     }
 }
 
-static void add_limit(struct patches *s, struct str body, const struct peek *p, int64_t tokens,
-                      enum peek_limit as) {
+static void add_limit(struct patches *s, struct str body, const struct peek *p, int64_t tokens) {
     static const char *const names[PEEK_LIMIT__MAX] = {
         [PEEK_LIMIT_MAX_TOKENS] = "\"max_tokens\":",
         [PEEK_LIMIT_GENERATION] = "\"maxOutputTokens\":",
         [PEEK_LIMIT_MAX_OUTPUT] = "\"max_output_tokens\":",
         [PEEK_LIMIT_MAX_COMPLETION] = "\"max_completion_tokens\":",
     };
-    struct patch value = {.number = tokens, .before = names[as], .after = ""};
+    struct patch value = {.number = tokens, .before = names[p->limit_as], .after = ""};
     struct span config = p->generation_config_at;
-    if (as != PEEK_LIMIT_GENERATION) {
+    if (p->limit_as != PEEK_LIMIT_GENERATION) {
         add_member(s, p, value);
     } else if (config.n && body.p[config.at] == '{') {
         add_inside(s, body, config, value);
@@ -107,17 +106,17 @@ static void patch_limits(struct patches *s, struct str body, const struct peek *
     const struct span *null = NULL;
     bool given = false;
     for (size_t i = 0; i < PEEK_LIMIT__MAX; i++) {
-        if (p->limit[i] >= 0) {
-            given = true;
+        if (p->limit[i] > e->max_tokens)
             add_patch(s, (struct patch){.at = p->limit_at[i], .number = e->max_tokens});
-        } else if (p->limit_at[i].n) {
+        if (p->limit[i] >= 0)
+            given = true;
+        else if (p->limit_at[i].n)
             null = &p->limit_at[i];
-        }
     }
     if (!given && null)
         add_patch(s, (struct patch){.at = *null, .number = e->max_tokens});
     else if (!given)
-        add_limit(s, body, p, e->max_tokens, e->add_as);
+        add_limit(s, body, p, e->max_tokens);
 }
 
 static void put_patch(struct buf *out, const struct patch *p) {

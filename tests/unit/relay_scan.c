@@ -275,6 +275,43 @@ static void every_split_gives_the_same_answer(void **state) {
     }
 }
 
+static void random_pieces_give_the_same_answer(void **state) {
+    (void)state;
+    uint32_t seed = 1;
+    for (size_t i = 0; i < ARRAY_LEN(samples); i++)
+        for (int round = 0; round < 50; round++) {
+            struct scan whole, s;
+            struct str rest = str_c(samples[i].docs[0]);
+            scan_init(&whole, samples[i].dialect);
+            s = whole;
+            scan_feed(&whole, rest);
+            scan_finish(&whole);
+            while (rest.n) {
+                seed = seed * 1103515245 + 12345;
+                size_t n = seed >> 16 & 31;
+                scan_feed(&s, str_sub(rest, 0, n));
+                rest = str_from(rest, n);
+            }
+            scan_finish(&s);
+            same_usage(&s.usage, &whole.usage);
+            assert_int_equal(s.text.sum, whole.text.sum);
+            assert_string_equal(s.id, whole.id);
+            assert_int_equal(s.saw_usage_only, whole.saw_usage_only);
+        }
+}
+
+static void a_zero_wipes_nothing_out(void **state) {
+    (void)state;
+    struct scan s;
+    scan_init(&s, A);
+    scan_event(&s, STR("{\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":25,"
+                       "\"output_tokens\":1}}}"));
+    scan_event(&s, STR("{\"type\":\"message_delta\",\"usage\":{\"input_tokens\":0,"
+                       "\"output_tokens\":15}}"));
+    assert_int_equal(s.usage.prompt, 25);
+    assert_int_equal(s.usage.completion, 15);
+}
+
 static void deep_nesting_is_survived(void **state) {
     (void)state;
     static char deep[20000];
@@ -297,6 +334,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usage_of_every_dialect_is_found),
         cmocka_unit_test(every_split_gives_the_same_answer),
+        cmocka_unit_test(random_pieces_give_the_same_answer),
+        cmocka_unit_test(a_zero_wipes_nothing_out),
         cmocka_unit_test(deep_nesting_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
