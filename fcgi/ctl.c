@@ -169,10 +169,10 @@ int main(int argc, char **argv) {
     if (s == START_DONE)
         return CTL_OK;
     if (s == START_WRONG)
-        return ctl_finish(&c, ERR_FIELD_VALUE);
+        return (int)ctl_finish(&c, ERR_FIELD_VALUE);
     c.command = find(&a);
     if (!c.command)
-        return unknown(&c, &a);
+        return (int)unknown(&c, &a);
     if (asks_help(&a)) {
         print_command(stdout, c.command);
         return CTL_OK;
@@ -182,5 +182,5 @@ int main(int argc, char **argv) {
     db_library_init();
     enum ctl_exit code = ctl_finish(&c, c.command->run(&c, &a));
     close_all(&c);
-    return code;
+    return (int)code;
 }

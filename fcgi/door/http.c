@@ -8,8 +8,9 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#define READ_BUFFER 16384 /* per running transfer: libcurl's default, its largest single callback \
-                           */
+#define READ_BUFFER                                                               \
+    16384 /* per running transfer: libcurl's default, its largest single callback \
+           */
 #define MAX_IDLE_HANDLES 1024
 
 struct http_call {
@@ -358,8 +359,7 @@ void http_free(struct http **hp) {
     free(h);
 }
 
-bool http_sent(const struct http_call *c, size_t body_n)
-{
+bool http_sent(const struct http_call *c, size_t body_n) {
     curl_off_t sent = 0;
     return curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
            (size_t)sent >= body_n;

@@ -4,8 +4,7 @@
 
 #include <zlib.h>
 
-static size_t pack(const char *text, size_t n, int window_bits, unsigned char *out, size_t cap)
-{
+static size_t pack(const char *text, size_t n, int window_bits, unsigned char *out, size_t cap) {
     z_stream z = {0};
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
     unsigned char copy[4096];
@@ -19,8 +18,7 @@ static size_t pack(const char *text, size_t n, int window_bits, unsigned char *o
     return cap - z.avail_out;
 }
 
-static void every_wrapping_is_inflated(void **state)
-{
+static void every_wrapping_is_inflated(void **state) {
     (void)state;
     static const int bits[] = {31, 15, -15};
     for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
@@ -32,8 +30,7 @@ static void every_wrapping_is_inflated(void **state)
     }
 }
 
-static void a_bomb_stops_at_the_cap(void **state)
-{
+static void a_bomb_stops_at_the_cap(void **state) {
     (void)state;
     static char zeros[4000];
     unsigned char packed[256];
@@ -42,8 +39,7 @@ static void a_bomb_stops_at_the_cap(void **state)
     assert_int_equal(zip_inflate(str_of(packed, n), &out), ERR_BODY_TOO_LARGE);
 }
 
-static void cut_or_changed_bodies_are_refused(void **state)
-{
+static void cut_or_changed_bodies_are_refused(void **state) {
     (void)state;
     unsigned char packed[256];
     size_t n = pack("hello hello hello", 17, 31, packed, sizeof packed);
@@ -56,8 +52,7 @@ static void cut_or_changed_bodies_are_refused(void **state)
     assert_int_equal(zip_inflate(STR(""), &out), ERR_BODY_CORRUPT);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wrapping_is_inflated),
         cmocka_unit_test(a_bomb_stops_at_the_cap),

@@ -10,10 +10,10 @@
 
 #include "util/str.h"
 
-#define assert_str(s, lit)                                                                         \
-    do {                                                                                           \
-        struct str got_ = (s);                                                                     \
-        assert_int_equal(got_.n, strlen(lit));                                                     \
-        if (got_.n)                                                                                \
-            assert_memory_equal(got_.p, lit, got_.n);                                              \
+#define assert_str(s, lit)                            \
+    do {                                              \
+        struct str got_ = (s);                        \
+        assert_int_equal(got_.n, strlen(lit));        \
+        if (got_.n)                                   \
+            assert_memory_equal(got_.p, lit, got_.n); \
     } while (0)

@@ -6,21 +6,19 @@
 #include "util/queue.h"
 #include "util/secret.h"
 
-static void numbers_are_strict(void **state)
-{
+static void numbers_are_strict(void **state) {
     (void)state;
     int64_t v;
     assert_true(str_i64(STR("-9223372036854775808"), &v) && v == INT64_MIN);
     assert_true(str_i64(STR("9223372036854775807"), &v) && v == INT64_MAX);
-    static const char *const bad[] = {"",    "-",   "9223372036854775808", "-9223372036854775809",
-                                      "1.0", " 1",  "1 ",                  "+1",
-                                      "0x1", "1e3", "99999999999999999999999"};
+    static const char *const bad[] = {
+        "",    "-",   "9223372036854775808",    "-9223372036854775809", "1.0", " 1", "1 ", "+1",
+        "0x1", "1e3", "99999999999999999999999"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(str_i64(str_c(bad[i]), &v));
 }
 
-static void utf8_is_checked_and_counted(void **state)
-{
+static void utf8_is_checked_and_counted(void **state) {
     (void)state;
     assert_true(str_utf8_ok(STR("a\xE9\x94\xAE\xF0\x9F\x94\x91")));
     assert_int_equal(str_utf8_count(STR("a\xE9\x94\xAE\xF0\x9F\x94\x91")), 3);
@@ -30,8 +28,7 @@ static void utf8_is_checked_and_counted(void **state)
         assert_false(str_utf8_ok(str_c(bad[i])));
 }
 
-static void cut_walks_a_list(void **state)
-{
+static void cut_walks_a_list(void **state) {
     (void)state;
     struct str rest = STR("a,,b"), part;
     assert_true(str_cut(&rest, ',', &part));
@@ -43,8 +40,7 @@ static void cut_walks_a_list(void **state)
     assert_false(str_cut(&rest, ',', &part));
 }
 
-static void query_values_are_found(void **state)
-{
+static void query_values_are_found(void **state) {
     (void)state;
     struct str v;
     assert_true(str_query_get(STR("p=1&key=a%20b&x"), STR("key"), &v));
@@ -58,8 +54,7 @@ static void query_values_are_found(void **state)
     assert_false(str_query_get(STR("pp=1"), STR("p"), &v));
 }
 
-static void buffers_stop_at_their_maximum(void **state)
-{
+static void buffers_stop_at_their_maximum(void **state) {
     (void)state;
     struct buf b AUTO(buf_free) = BUF(4);
     buf_puts(&b, "abcd");
@@ -73,16 +68,14 @@ static void buffers_stop_at_their_maximum(void **state)
     assert_str(buf_view(&b), "-12");
 }
 
-static void json_strings_are_always_valid(void **state)
-{
+static void json_strings_are_always_valid(void **state) {
     (void)state;
     struct buf b AUTO(buf_free) = BUF(1000);
     buf_json(&b, STR("a\"\\\n\x01\xE9\x94\xAE\xFF"));
     assert_str(buf_view(&b), "\"a\\\"\\\\\\n\\u0001\xE9\x94\xAE\xEF\xBF\xBD\"");
 }
 
-static void secrets_are_masked_and_ids_stay(void **state)
-{
+static void secrets_are_masked_and_ids_stay(void **state) {
     (void)state;
     static const char *const rows[][2] = {
         {"key sk-abcdefghijklmnopqrstuvwxyz012345 bad", "key [secret] bad"},
@@ -102,18 +95,15 @@ struct item {
     int64_t key;
 };
 
-static uint64_t item_hash(const void *v)
-{
+static uint64_t item_hash(const void *v) {
     return hash_u64((uint64_t)((const struct item *)v)->key);
 }
 
-static bool item_eq(const void *v, const void *key)
-{
+static bool item_eq(const void *v, const void *key) {
     return ((const struct item *)v)->key == *(const int64_t *)key;
 }
 
-static void map_finds_what_was_put(void **state)
-{
+static void map_finds_what_was_put(void **state) {
     (void)state;
     static struct item items[1000];
     struct map m;
@@ -130,8 +120,7 @@ static void map_finds_what_was_put(void **state)
     map_free(&m);
 }
 
-static void queue_hands_over_in_order(void **state)
-{
+static void queue_hands_over_in_order(void **state) {
     (void)state;
     struct queue q;
     queue_init(&q);
@@ -146,8 +135,7 @@ static void queue_hands_over_in_order(void **state)
     queue_free(&q);
 }
 
-static void fault_texts_are_filled_in_every_language(void **state)
-{
+static void fault_texts_are_filled_in_every_language(void **state) {
     (void)state;
     struct fault f = {0};
     assert_int_equal(fault_set(&f, ERR_MODEL_NOT_FOUND, "%s", "gpt-x"), ERR_MODEL_NOT_FOUND);
@@ -160,8 +148,7 @@ static void fault_texts_are_filled_in_every_language(void **state)
     assert_int_equal(err_lang(STR("fr, zh-CN;q=0.9")), LANG_ZH);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_strict),
         cmocka_unit_test(utf8_is_checked_and_counted),
