@@ -3,11 +3,14 @@
  * Statements are the named, typed rows of sql/queries/ (generated header door/queries.h); nothing
  * else can be run except by db_script (migrations). A generated function looks like
  *
- *   enum err q_key_get(struct db *, const struct q_key_get_in *, struct q_key_get *row);   :one
- *   enum err q_key_list(struct db *, const struct q_key_list_in *, q_key_list_row *fn, void *ctx);
- * :many enum err q_key_delete(struct db *, const struct q_key_delete_in *, struct db_done *); :exec
- *   enum err q_usage_add(struct db *, const struct q_usage_add_in *rows, size_t n, struct db_done
- * *); :bulk
+ *   :one   enum err q_NAME(struct db *, const struct q_NAME_in *, struct q_NAME *row);
+ *   :many  enum err q_NAME(struct db *, const struct q_NAME_in *, q_NAME_row *fn, void *ctx);
+ *   :exec  enum err q_NAME(struct db *, const struct q_NAME_in *, struct db_done *);
+ *   :bulk  enum err q_NAME(struct db *, const struct q_NAME_in *rows, size_t n, struct db_done *);
+ *
+ * without the _in where the statement has no inputs; db_done may be NULL. A :bulk goes in steps of
+ * 1000 rows: in a transaction all or none. A lone SELECT that finds its session broken is repeated
+ * once on a new one.
  *
  * Strings of a row are valid until the next call on the session (:many: until the callback
  * returns). Errors: ERR_DB_NO_ROW (:one only), ERR_DB_DUPLICATE (unique key), ERR_DB_CONFLICT
@@ -38,13 +41,17 @@ void db_library_init(void);
 /* Never fails: the session is opened by the first call that needs it. conf is copied. */
 struct db *db_new(const struct db_conf *conf);
 void db_free(struct db **db);
+/* Another session of the same place, with an own patience for answers. */
+struct db *db_twin(const struct db *db, int io_timeout_s);
 /* Opens the session when it is closed, pings otherwise. */
 must_use enum err db_ping(struct db *db);
 
 /* Runs fn in one transaction. OK commits, any other result rolls back. The whole is repeated, up
- * to 8 times with growing random pauses (1..100 ms), on ERR_DB_CONFLICT and - when `idempotent` -
- * on a session lost in or before COMMIT (the outcome of a lost COMMIT is unknown). So fn must set
- * everything it computes anew on each run. Returns fn's error or the database's. */
+ * to 8 times with growing random pauses (1..100 ms), on ERR_DB_CONFLICT, once on a session lost
+ * before COMMIT and - when `idempotent` - once on one lost in COMMIT, whose outcome is unknown. So
+ * fn must set everything it computes anew on each run. After a conflict or a lost session nothing
+ * more runs in the transaction, and nothing is committed, whatever fn makes of the error. Returns
+ * fn's error or the database's. */
 must_use enum err db_transaction(struct db *db, bool idempotent,
                                  enum err (*fn)(struct db *db, void *ctx), void *ctx);
 

@@ -1,4 +1,4 @@
-/* db_run.h - between db.c and the code that scripts/sqlgen makes; nobody else includes it. */
+/* db_run.h - between db*.c and the code that scripts/sqlgen makes; nobody else includes it. */
 #pragma once
 
 #include "door/db.h"

@@ -18,8 +18,8 @@ extern const int schema_newest;
 
 /* The version of the database; 0 when nothing was ever migrated. */
 must_use enum err schema_version(struct db *db, int *version, struct fault *f);
-/* Applies what is missing; told is called before each step (may be NULL). Two runs at once do
- * the same steps, which is harmless: every statement of a step may be run again. */
+/* Applies what is missing; told is called before each step (may be NULL). Of two runs at once the
+ * second waits up to 40 s for the first (then ERR_DB_CONFLICT) and does what is left. */
 must_use enum err schema_migrate(struct db *db, void (*told)(const struct schema_step *step),
                                  struct fault *f);
 /* For a worker: OK when the schema is this program's or one step newer. ERR_SCHEMA_OLD,
