@@ -117,6 +117,8 @@ enum err dialect_url(struct buf *out, enum dialect d, struct str base, struct st
         return ERR_FIELD_VALUE;
     if (names_version(own, d != DIALECT_OPENAI))
         path = without_version(path);
+    if (!path.n)
+        return ERR_FIELD_VALUE;
     buf_str(out, base);
     bool plain = true;
     if (d == DIALECT_GEMINI)

@@ -162,6 +162,16 @@ static size_t place_length(struct str s, const char **what) {
     return is_ipv4(host) || is_dns_name(host) || local ? n : 0;
 }
 
+/* Length of a JSON escape: its letter belongs to no word. */
+static size_t escape_length(struct str s) {
+    uint8_t code[2];
+    if (s.n < 2 || s.p[0] != '\\' || !s.p[1] || !strchr("nrtbfu", s.p[1]))
+        return 0;
+    if (s.p[1] != 'u')
+        return 2;
+    return s.n >= 6 && str_hex(str_sub(s, 2, 4), code, sizeof code) ? 6 : 0;
+}
+
 enum label { LABEL_NONE, LABEL_NAMED, LABEL_ASSIGNED };
 
 static enum label after_mark(enum label l, char c) {
@@ -181,6 +191,11 @@ static void scrub(struct buf *out, struct str text, bool places) {
             n = place_length(rest, &what);
         if (n) {
             buf_puts(out, what);
+            i += n;
+            continue;
+        }
+        if ((n = escape_length(rest))) {
+            buf_str(out, str_sub(rest, 0, n));
             i += n;
             continue;
         }

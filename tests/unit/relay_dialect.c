@@ -352,6 +352,7 @@ static void no_path_leaves_the_base(void **state) {
         {DIALECT_OPENAI, "https://h", "v1/x"},
         {DIALECT_OPENAI, "https://h", ""},
         {DIALECT_OPENAI, "https://h", "/v1/./x"},
+        {DIALECT_OPENAI, "https://h/v1", "/v1"},
         {DIALECT_OPENAI, "https://h?x=", "/v1/x"},
         {DIALECT_OPENAI, "ftp://h", "/v1/x"},
         {DIALECT_OPENAI, "https://", "/v1/x"},

@@ -18,6 +18,8 @@ static void credentials_are_masked(void **state) {
         {"key sk-ab*********************wxyz is wrong", "key [secret] is wrong"},
         {"key sk-abcdefgh...wxyz. Next", "key [secret]. Next"},
         {"organization org-Ab12Cd34Ef56Gh78 on tokens", "organization [secret] on tokens"},
+        {"{\"m\":\"no:\\nsk-abcdefgh12345678\\u003csk-abcdefgh12345678\"}",
+         "{\"m\":\"no:\\n[secret]\\u003c[secret]\"}"},
         {"?key=AbC123xyz&x=1", "?key=[secret]&x=1"},
         {"\"api_key\": \"Zq9w8e7r6t\"", "\"api_key\": \"[secret]\""},
         {"password: hunter22", "password: [secret]"},
