@@ -103,6 +103,7 @@ static struct file *map_file(const char *path) {
                 return NULL;
             if (fresh || f->magic == 0)
                 init_file(f);
+            flock(fd, LOCK_UN); /* the mapping keeps the open file, and with it the lock */
             if (f->magic == MAGIC && f->size == sizeof *f)
                 return f;
             munmap(f, sizeof *f);
