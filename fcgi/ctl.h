@@ -146,3 +146,6 @@ CTL_HANDLER(ctl_channel_delete);
 CTL_HANDLER(ctl_option_list);
 CTL_HANDLER(ctl_option_set);
 CTL_HANDLER(ctl_option_unset);
+CTL_HANDLER(ctl_key_scan);
+CTL_HANDLER(ctl_audit_verify);
+CTL_HANDLER(ctl_secrets_reseal);

@@ -11,8 +11,6 @@
 
 #include <stdio.h>
 
-#define MAX_KEYS 1000 /* of an account, unless the site sets max_user_tokens */
-
 static const struct audit_event operator= {
     .actor = STR_INIT("tollgatectl"), .ip = STR_INIT(""), .request_id = STR_INIT("")};
 
@@ -41,11 +39,9 @@ static enum err site_settings(struct ctl *c, struct making *m, struct arena *mem
         .catalog = catalog, .user_group = m->s.group, .scopes = UINT64_MAX, .service_scopes = 0};
     if (m->s.group.n && !str_eq(m->s.group, STR("auto")) && !catalog_group(catalog, m->s.group))
         return fault_set(&c->fault, ERR_ABSENT, "group %.*s", STR_ARG(m->s.group));
-    struct str prefix = m->s.test_mode ? catalog_option(catalog, "key_prefix_test", STR("sk-test-"))
-                                       : catalog_option(catalog, "key_prefix_live", STR("sk-"));
-    m->new.prefix = arena_str(mem, prefix);
-    m->new.max_keys = catalog_option_int(catalog, "max_user_tokens", MAX_KEYS);
-    m->new.recoverable = !str_eq(catalog_option(catalog, "key_reveal", STR("once")), STR("once"));
+    m->new.prefix = arena_str(mem, key_site_prefix(catalog, m->s.test_mode));
+    m->new.max_keys = key_site_max(catalog);
+    m->new.recoverable = key_site_reveal(catalog) != REVEAL_ONCE;
     return key_settings_check(&m->s, &maker, mem, &c->fault);
 }
 

@@ -1,8 +1,6 @@
 #include "api/token_common.h"
 
-#include "domain/catalog/catalog.h"
 #include "domain/identity/caller.h"
-#include "domain/identity/key_text.h"
 #include "door/json.h"
 
 struct audit_event token_actor(struct api_request *req) {
@@ -15,12 +13,6 @@ struct audit_event token_actor(struct api_request *req) {
         .ip = req->ip,
         .request_id = req->request_id,
     };
-}
-
-struct str token_prefix(const struct api_request *req, bool test_mode) {
-    struct str prefix = test_mode ? catalog_option(req->catalog, "key_prefix_test", STR("sk-test-"))
-                                  : catalog_option(req->catalog, "key_prefix_live", STR("sk-"));
-    return key_prefix_ok(prefix) ? prefix : test_mode ? STR("sk-test-") : STR("sk-");
 }
 
 /* Ascending and each once: the order in which rows are locked. */

@@ -8,8 +8,6 @@
 
 /* The audit event with who and where filled in. */
 struct audit_event token_actor(struct api_request *req);
-/* The site's prefix for new live or test keys. */
-struct str token_prefix(const struct api_request *req, bool test_mode);
 /* {"ids":[...]}: ascending, each once. */
 must_use enum err token_ids_read(struct api_request *req, int64_t ids[TOKEN_BATCH_MAX], size_t *n,
                                  struct fault *f);

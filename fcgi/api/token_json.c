@@ -3,15 +3,7 @@
 #include "api/scopes.h"
 #include "domain/billing/credit.h"
 #include "domain/billing/zone.h"
-#include "domain/catalog/catalog.h"
 #include "util/clock.h"
-
-enum key_reveal token_reveal_mode(const struct api_request *req) {
-    struct str mode = catalog_option(req->catalog, "key_reveal", STR("endpoint"));
-    if (str_eqc(mode, "always"))
-        return REVEAL_ALWAYS;
-    return str_eqc(mode, "once") ? REVEAL_ONCE : REVEAL_ENDPOINT;
-}
 
 static void put_str(struct buf *out, const char *name, struct str value) {
     buf_printf(out, ",\"%s\":", name);
@@ -112,7 +104,7 @@ static enum err put_key(struct api_request *req, struct buf *out, const struct k
     struct str hint = k->n_secrets ? k->secrets[0].hint : STR("");
     struct buf plain AUTO(buf_free) = BUF(KEY_TEXT_CAP);
     enum err e = ERR_KEY_NOT_RECOVERABLE;
-    if (token_reveal_mode(req) == REVEAL_ALWAYS)
+    if (key_site_reveal(req->catalog) == REVEAL_ALWAYS)
         e = key_reveal(req->keys, k, &plain);
     if (e != OK && e != ERR_KEY_NOT_RECOVERABLE)
         return e;

@@ -4,10 +4,6 @@
 #include "api/api.h"
 #include "domain/identity/key_store.h"
 
-enum key_reveal { REVEAL_ONCE, REVEAL_ENDPOINT, REVEAL_ALWAYS };
-/* The site's setting key_reveal; `endpoint` unless set. */
-enum key_reveal token_reveal_mode(const struct api_request *req);
-
 /* Appends the object. */
 must_use enum err token_json(struct api_request *req, const struct key_view *k, struct buf *out);
 /* Appends the names of a mask's scopes as an array. */

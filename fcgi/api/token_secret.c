@@ -18,7 +18,7 @@ static enum err reveal(struct api_request *req, int64_t id, struct buf *plain) {
     struct audit_event who = token_actor(req);
     struct key_view k;
     enum err e = key_get(req->db, req->user_id, id, req->mem, &k);
-    if (e == OK && token_reveal_mode(req) == REVEAL_ONCE)
+    if (e == OK && key_site_reveal(req->catalog) == REVEAL_ONCE)
         e = ERR_KEY_NOT_RECOVERABLE;
     if (e == OK)
         e = key_reveal(req->keys, &k, plain);
@@ -90,8 +90,8 @@ static enum err rotate(struct api_request *req, struct api_reply *reply, void *c
     char text[KEY_TEXT_CAP] = "";
     enum err e = key_lock(req->db, req->user_id, req->id[0], req->mem, &k);
     if (e == OK)
-        e = key_rotate(req->db, req->keys, &k, token_prefix(req, k.s.test_mode),
-                       token_reveal_mode(req) != REVEAL_ONCE, r->grace_s, text, f);
+        e = key_rotate(req->db, req->keys, &k, key_site_prefix(req->catalog, k.s.test_mode),
+                       key_site_reveal(req->catalog) != REVEAL_ONCE, r->grace_s, text, f);
     if (e == OK)
         e = key_audit(
             req->db, &who, k.id, "rotate",

@@ -3,13 +3,10 @@
 #include "api/token_body.h"
 #include "api/token_common.h"
 #include "api/token_json.h"
-#include "domain/catalog/catalog.h"
 #include "domain/identity/key_audit.h"
 #include "domain/routing/sync.h"
 #include "util/clock.h"
 #include "util/secret.h"
-
-#define MAX_USER_TOKENS 1000 /* unless the site sets max_user_tokens */
 
 static enum err maker_of(struct api_request *req, struct key_maker *out) {
     *out = (struct key_maker){
@@ -56,9 +53,9 @@ enum err token_create(struct api_request *req, struct api_reply *reply, struct f
         return e;
     c.new = (struct key_new){
         .user_id = req->user_id,
-        .max_keys = catalog_option_int(req->catalog, "max_user_tokens", MAX_USER_TOKENS),
-        .prefix = token_prefix(req, c.body.s.test_mode),
-        .recoverable = token_reveal_mode(req) != REVEAL_ONCE,
+        .max_keys = key_site_max(req->catalog),
+        .prefix = key_site_prefix(req->catalog, c.body.s.test_mode),
+        .recoverable = key_site_reveal(req->catalog) != REVEAL_ONCE,
         .s = &c.body.s,
     };
     e = api_transaction(req, reply, create, &c, f);

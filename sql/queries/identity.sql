@@ -290,3 +290,33 @@ FROM audit WHERE user_id = ? AND id > ? ORDER BY id LIMIT 1000;
 -- out: n:i64
 SELECT COUNT(*) FROM audit a LEFT JOIN audit_heads h ON h.user_id = a.user_id
 WHERE h.user_id IS NULL;
+
+-- For tollgatectl.
+
+-- name: key_owner :one
+-- in: id:i64
+-- out: user_id:i64 name:str
+SELECT user_id, name FROM api_keys WHERE id = ? AND deleted_at IS NULL;
+
+-- name: account_identity :one
+-- in: id:i64
+-- out: username:str user_group:str
+SELECT username, user_group FROM users WHERE id = ? AND deleted_at IS NULL;
+
+-- name: secrets_after :many
+-- in: after_id:i64
+-- out: id:i64 hash:bytes sealed:bytes?
+SELECT id, hash, sealed FROM key_secrets WHERE id > ? ORDER BY id LIMIT 500;
+
+-- name: secret_reseal :exec
+-- in: hash:bytes sealed:bytes id:i64 old_hash:bytes
+UPDATE key_secrets SET hash = ?, sealed = ? WHERE id = ? AND hash = ?;
+
+-- name: channel_keys_after :many
+-- in: after_id:i64
+-- out: id:i64 sealed:bytes
+SELECT id, sealed FROM channel_keys WHERE id > ? ORDER BY id LIMIT 500;
+
+-- name: channel_key_reseal :exec
+-- in: sealed:bytes id:i64
+UPDATE channel_keys SET sealed = ? WHERE id = ?;

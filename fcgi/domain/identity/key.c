@@ -2,6 +2,7 @@
 
 #include "domain/billing/zone.h"
 #include "domain/catalog/catalog.h"
+#include "domain/identity/key_text.h"
 
 #include <stdlib.h>
 
@@ -182,4 +183,22 @@ enum key_status key_status_of(bool disabled, int64_t expires_at, bool unlimited,
     if (expires_at >= 0 && now_s >= expires_at)
         return KEY_EXPIRED;
     return unlimited || remain_quota > 0 ? KEY_ENABLED : KEY_EXHAUSTED;
+}
+
+enum key_reveal_mode key_site_reveal(const struct catalog *c) {
+    struct str mode = catalog_option(c, "key_reveal", STR("endpoint"));
+    if (str_eqc(mode, "always"))
+        return REVEAL_ALWAYS;
+    return str_eqc(mode, "once") ? REVEAL_ONCE : REVEAL_ENDPOINT;
+}
+
+struct str key_site_prefix(const struct catalog *c, bool test_mode) {
+    struct str absent = test_mode ? STR("sk-test-") : STR("sk-");
+    struct str prefix =
+        catalog_option(c, test_mode ? "key_prefix_test" : "key_prefix_live", absent);
+    return key_prefix_ok(prefix) ? prefix : absent;
+}
+
+int64_t key_site_max(const struct catalog *c) {
+    return catalog_option_int(c, "max_user_tokens", 1000);
 }

@@ -47,3 +47,12 @@ enum key_status key_status_of(bool disabled, int64_t expires_at, bool unlimited,
                               int64_t remain_quota, int64_t now_s);
 /* Is the name one the account may use: "", "auto", its own group, or a selectable one? */
 bool key_group_usable(const struct catalog *c, struct str user_group, struct str group);
+
+/* How much of a key's text the site shows after it was made (option key_reveal; default endpoint).
+ */
+enum key_reveal_mode { REVEAL_ONCE, REVEAL_ENDPOINT, REVEAL_ALWAYS };
+enum key_reveal_mode key_site_reveal(const struct catalog *c);
+/* The prefix of new keys: options key_prefix_live (sk-) and key_prefix_test (sk-test-). */
+struct str key_site_prefix(const struct catalog *c, bool test_mode);
+/* The most live keys of an account: option max_user_tokens (1000). */
+int64_t key_site_max(const struct catalog *c);
