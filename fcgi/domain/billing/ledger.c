@@ -4,6 +4,7 @@
 #include "door/conf.h"
 #include "door/queries.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <poll.h>
@@ -188,6 +189,8 @@ enum err ledger_apply(struct db *db, int64_t worker, struct bill *const *bills, 
     struct apply a = {.worker = worker, .bills = bills, .n = n};
     prepare(&a);
     enum err e = db_transaction(db, true, run_apply, &a);
+    if (!e)
+        counter_add(COUNTER_LEDGER_ROWS, (int64_t)n);
     free(a.usage);
     free(a.hourly);
     free(a.spend);
