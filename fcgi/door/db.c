@@ -14,6 +14,7 @@
 
 #define MAX_TRIES 8
 #define CONNECT_PAUSE_US 50000
+#define IDLE_US 5000000 /* a session unused for longer is looked at before it is used */
 #define ER_WSREP_NOT_READY 1047
 
 void db_library_init(void) {
@@ -106,6 +107,7 @@ static bool try_host(struct db *db, struct str item) {
             !mariadb_get_infov(m, MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES, &more) &&
             (more & (MARIADB_CLIENT_STMT_BULK_OPERATIONS >> 32));
         db->session = m;
+        db->used_us = clock_mono_us();
         return true;
     }
     note_lost(db, mysql_errno(m));
@@ -127,11 +129,21 @@ static enum err connect_any(struct db *db) {
     return ERR_DB_AWAY;
 }
 
+/* The server closes what was idle for too long; that must not fail the next request. */
+static bool still_there(struct db *db) {
+    int64_t idle_from = db->used_us;
+    db->used_us = clock_mono_us();
+    if (db->in_transaction || db->used_us - idle_from < IDLE_US || mysql_ping(db->session) == 0)
+        return true;
+    close_session(db);
+    return false;
+}
+
 /* A statement of a transaction whose beginning is gone would be committed alone. */
 enum err db_ready(struct db *db) {
     if (db->in_transaction && db->spoiled)
         return db->spoiled;
-    if (db->session)
+    if (db->session && still_there(db))
         return OK;
     int64_t from = clock_mono_us();
     if (from < db->connect_from_us)

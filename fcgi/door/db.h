@@ -10,7 +10,7 @@
  *
  * without the _in where the statement has no inputs; db_done may be NULL. A :bulk goes in steps of
  * 1000 rows: in a transaction all or none. A lone SELECT that finds its session broken is repeated
- * once on a new one.
+ * once on a new one. A session that was idle for seconds is looked at before it is used.
  *
  * Strings of a row are valid until the next call on the session (:many: until the callback
  * returns). Errors: ERR_DB_NO_ROW (:one only), ERR_DB_DUPLICATE (unique key), ERR_DB_CONFLICT

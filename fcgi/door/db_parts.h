@@ -36,6 +36,7 @@ struct db {
     unsigned connect_timeout_s, io_timeout_s;
     MYSQL *session;
     struct stmt *stmts;      /* by query */
+    int64_t used_us;         /* when a statement was last about to be sent */
     int64_t connect_from_us; /* not before this moment: connecting failed a short while ago */
     enum err spoiled;        /* why nothing more may run in the open transaction, OK = it may */
     bool in_transaction, lost_logged, has_bulk;
