@@ -29,7 +29,9 @@ void addr_text(const uint8_t addr[16], char out[ADDR_TEXT_CAP]) {
 static uint8_t mask_at(unsigned bits, unsigned i) {
     if (bits >= 8 * (i + 1))
         return 0xFF;
-    return bits <= 8 * i ? 0 : (uint8_t)(0xFF00u >> (bits - 8 * i));
+    if (bits <= 8 * i)
+        return 0;
+    return (uint8_t)(0xFF00u >> (bits - 8 * i));
 }
 
 static bool parse_bits(struct str text, int64_t max, uint8_t *out) {
