@@ -177,12 +177,18 @@ test('a key made over the API works at once, and not after it was disabled or de
 });
 
 test('/api refuses wrong credentials with its own envelope', async () => {
-  for (const headers of [{}, { authorization: 'wrong' }, { authorization: `Bearer ${s.key}` }, { authorization: s.token, 'new-api-user': '99999' }]) {
+  for (const headers of [{}, { authorization: 'wrong' }, { authorization: s.token, 'new-api-user': '99999' }]) {
     const r = await s.request('GET', '/api/token/', { headers });
     assert.equal(r.status, 401, JSON.stringify(r.text));
     assert.equal(r.json.success, false);
     assert.ok(r.json.message);
   }
+});
+
+test('an API key without management scopes does not manage keys', async () => {
+  const r = await s.get('/api/token/', { key: s.key });
+  assert.equal(r.status, 403);
+  assert.equal(r.json.code, 'scope_missing');
 });
 
 test('tollgatectl: wrong use, bad configuration and failures have their own exit codes', async () => {

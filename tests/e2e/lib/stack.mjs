@@ -21,7 +21,7 @@ const work = process.env.TOLLGATE_E2E_WORK ?? '';
 let number = 0;
 
 export const OPENAI_MODELS = ['gpt-4o-mini', 'gpt-4o', 'text-embedding-3-small', 'o4-mini', 'whisper-1', 'tts-1', 'rerank-1', 'gpt-image-1'];
-export const ANTHROPIC_MODELS = ['claude-sonnet-4-5', 'claude-haiku-4-5'];
+export const ANTHROPIC_MODELS = ['claude-haiku-4-5', 'claude-opus-9'];
 export const GEMINI_MODELS = ['gemini-2.5-flash'];
 
 /** Runs a command; resolves with its standard output, fails with its standard error. */
@@ -143,7 +143,7 @@ export class Stack {
     }
   }
 
-  async addKey(name, more = []) {
+  async addKey(name, more = ['--quota', '500000']) {
     return this.secret(printed(await this.ctl(['key', 'add', '--user', this.email, '--name', name, ...more])));
   }
 
