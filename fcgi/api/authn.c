@@ -52,9 +52,12 @@ static enum err by_key(struct api_request *req, struct str key, struct fault *f)
     return e == ERR_KEY_INVALID ? fault_set(f, ERR_TOKEN_INVALID, NULL) : e;
 }
 
-/* Its own usage: also when there is nothing left to use. */
+/* Its own usage and records: also when there is nothing left to use, and a key that names no scopes
+ * may read both. */
 static enum err by_own_key(struct api_request *req, struct str key, struct fault *f) {
     enum err e = find_key(req, key, f);
+    if (e == OK && req->scopes == scope_mask(SCOPE_F_DEFAULT))
+        req->scopes |= SCOPE_BIT(SCOPE_LOGS_READ);
     if (e == OK && req->caller->key_disabled)
         e = fault_set(f, ERR_KEY_DISABLED, NULL);
     if (e == OK)

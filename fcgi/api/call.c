@@ -11,19 +11,34 @@ static void put_message(struct buf *out, const struct fault *f, enum lang lang) 
     buf_json(out, buf_view(&text));
 }
 
-/* The envelope of a refusal, in place of whatever the handler has written. */
-static void refuse(struct api_reply *reply, const struct fault *f, enum lang lang) {
+static void put_envelope(struct buf *out, const struct fault *f, enum lang lang) {
+    buf_puts(out, "{\"success\":false,\"message\":");
+    put_message(out, f, lang);
+    buf_printf(out, ",\"code\":\"%s\"", err_code(f->err));
+    if (f->param[0]) {
+        buf_puts(out, ",\"param\":");
+        buf_json(out, str_c(f->param));
+    }
+    buf_putc(out, '}');
+}
+
+/* OpenAI's shape, for the routes that imitate it. */
+static void put_openai(struct buf *out, const struct fault *f, enum lang lang) {
+    buf_puts(out, "{\"error\":{\"message\":");
+    put_message(out, f, lang);
+    buf_printf(out, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}", err_type(f->err),
+               err_code(f->err));
+}
+
+/* A refusal in place of whatever the handler has written. */
+static void refuse(const struct api_request *req, struct api_reply *reply, const struct fault *f) {
     buf_clear(&reply->body);
     reply->content_type = "application/json";
     reply->status = err_http(f->err);
-    buf_puts(&reply->body, "{\"success\":false,\"message\":");
-    put_message(&reply->body, f, lang);
-    buf_printf(&reply->body, ",\"code\":\"%s\"", err_code(f->err));
-    if (f->param[0]) {
-        buf_puts(&reply->body, ",\"param\":");
-        buf_json(&reply->body, str_c(f->param));
-    }
-    buf_putc(&reply->body, '}');
+    if (str_starts(req->path, STR("/api")))
+        put_envelope(&reply->body, f, req->lang);
+    else
+        put_openai(&reply->body, f, req->lang);
     if (f->err == ERR_METHOD)
         api_header(reply, "Allow", "%s", f->detail);
     if (f->retry_after_s > 0 || reply->status == 503)
@@ -45,7 +60,7 @@ static void answer_error(const struct api_request *req, struct api_reply *reply,
     if (err_flags(f->err) & ERR_F_LOG)
         LOG(LOG_EV_REQUEST_FAILED, log_str("request_id", req->request_id),
             log_str("path", req->path), log_s("error", err_code(f->err)));
-    refuse(reply, f, req->lang);
+    refuse(req, reply, f);
 }
 
 void api_call(const struct api_route *route, struct api_request *req, struct api_reply *reply,
@@ -53,8 +68,7 @@ void api_call(const struct api_route *route, struct api_request *req, struct api
     struct fault f = {0};
     req->lang = err_lang(req->accept_language);
     if (!route) {
-        f = *found;
-        refuse(reply, &f, req->lang);
+        refuse(req, reply, found);
         return;
     }
     enum err e = authn(route, req, &f);

@@ -214,12 +214,6 @@ DELETE FROM access_tokens WHERE user_id = ? AND name = ?;
 -- out: id:i64
 SELECT id FROM users WHERE id = ? FOR UPDATE;
 
--- name: user_find :one
--- in: email:str username:str
--- out: id:i64 username:str user_group:str role:i64 status:i64
-SELECT id, username, user_group, role, status FROM users
-WHERE (email = ? OR username = ?) AND deleted_at IS NULL LIMIT 1;
-
 -- Answers by Idempotency-Key.
 
 -- name: idempotency_drop_old :exec
@@ -291,17 +285,14 @@ FROM audit WHERE user_id = ? AND id > ? ORDER BY id LIMIT 1000;
 SELECT COUNT(*) FROM audit a LEFT JOIN audit_heads h ON h.user_id = a.user_id
 WHERE h.user_id IS NULL;
 
--- For tollgatectl.
+-- name: usage_of_key :many
+-- in: key_id:i64
+-- out: id:i64 created_s:i64 type:i64 group_id:i64 model:str request_id:str cost:i64 prompt:i64 completion:i64 duration_us:i64 stream:bool
+SELECT id, created_s, type, group_id, model, request_id, cost, prompt, completion, duration_us,
+       stream
+FROM usage_rows WHERE key_id = ? ORDER BY created_s DESC, id DESC LIMIT 1000;
 
--- name: key_owner :one
--- in: id:i64
--- out: user_id:i64 name:str
-SELECT user_id, name FROM api_keys WHERE id = ? AND deleted_at IS NULL;
-
--- name: account_identity :one
--- in: id:i64
--- out: username:str user_group:str
-SELECT username, user_group FROM users WHERE id = ? AND deleted_at IS NULL;
+-- What older generations of the keyring sealed.
 
 -- name: secrets_after :many
 -- in: after_id:i64

@@ -574,6 +574,135 @@ static void texts_follow_the_language(struct client *c) {
     result(says(c, 404, "unknown_url"), "an unknown path");
 }
 
+static struct client key_client(struct db *db, const char *text) {
+    struct client c = {.db = db};
+    api_reply_init(&c.reply);
+    snprintf(c.token, sizeof c.token, "Bearer %s", text);
+    return c;
+}
+
+static void a_key_reads_its_own_usage(struct client *c) {
+    char text[KEY_TEXT_CAP], body[160];
+    int64_t id = make_key(c, "{\"name\":\"meter\",\"remain_quota\":1250000}", text);
+    run(c->db,
+        "INSERT INTO usage_rows (created_s, type, user_id, key_id, group_id, channel_id, "
+        "price_id, group_ratio, cost, prompt, completion, cached, cache_write_5m, "
+        "cache_write_1h, image_in, audio_in, audio_out, reasoning, searches, status, "
+        "attempts, end_reason, policy, stream, test_mode, estimated, interrupted, "
+        "started_us, first_byte_us, duration_us, request_id, model) SELECT 5, 2, 1, MAX(id), "
+        "1, 1, 1, 1, 77, 10, 20, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1, 0, 0, 1, 0, 0, 0, 1, 1, "
+        "2500000, 'req_9', 'gpt-4o' FROM api_keys; "
+        "UPDATE allowances SET remain = remain - 77, spent = 77 WHERE kind = 3 AND owner_id = "
+        "(SELECT MAX(id) FROM api_keys);");
+    struct client k AUTO(client_free) = key_client(c->db, text);
+    call(&k, "GET", "/api/usage/token/", "");
+    result(json_bool(json_get(k.json, "code")) && int_of(data(&k), "total_used") == 77 &&
+               int_of(data(&k), "total_available") == 1249923 &&
+               int_of(data(&k), "expires_at") == 0,
+           "its quota in the base contract's shape");
+    call(&k, "GET", "/api/log/token", "");
+    const struct json *row = json_at(data(&k), 0);
+    result(json_length(data(&k)) == 1 && int_of(row, "quota") == 77 &&
+               int_of(row, "use_time") == 2 &&
+               strcmp(str_of_json(row, "model_name"), "gpt-4o") == 0,
+           "its calls");
+    call(&k, "GET", "/v1/dashboard/billing/subscription", "");
+    result(strstr(k.reply.body.p, "\"hard_limit_usd\":2.5,"), "what it was given, in dollars");
+    call(&k, "GET", "/dashboard/billing/usage", "");
+    result(strcmp(k.reply.body.p, "{\"object\":\"list\",\"total_usage\":0.0154}") == 0,
+           "what it used, in cents");
+    call(&k, "GET", "/api/token", "");
+    result(says(&k, 403, "scope_missing"), "but no other key");
+    snprintf(body, sizeof body,
+             "{\"id\":%lld,\"name\":\"meter\",\"remain_quota\":0,\"expired_time\":1000000000}",
+             (long long)id);
+    call(c, "PUT", "/api/token", body);
+    call(&k, "GET", "/api/usage/token", "");
+    result(k.reply.status == 200 && int_of(data(&k), "total_available") == 0,
+           "also when it is exhausted and expired");
+    snprintf(body, sizeof body, "{\"id\":%lld,\"status\":2}", (long long)id);
+    call(c, "PUT", "/api/token?status_only=1", body);
+    call(&k, "GET", "/api/usage/token", "");
+    result(says(&k, 401, "api_key_disabled"), "not when it is disabled");
+    call(&k, "GET", "/v1/dashboard/billing/usage", "");
+    result(k.reply.status == 401 &&
+               strcmp(str_of_json(json_get(k.json, "error"), "code"), "api_key_disabled") == 0,
+           "in OpenAI's shape where that is imitated");
+}
+
+static void explain_names_the_deciding_rule(struct client *c) {
+    char text[KEY_TEXT_CAP], path[160];
+    int64_t id = make_key(c,
+                          "{\"name\":\"why\",\"unlimited_quota\":true,\"allow_ips\":\"10.0.0.0/8\","
+                          "\"model_limits_enabled\":true,\"model_limits\":\"claude-3\","
+                          "\"budgets\":[{\"window\":\"day\",\"amount\":500,"
+                          "\"timezone\":\"Europe/Berlin\"}]}",
+                          text);
+    static const struct {
+        const char *query, *code;
+    } rows[] = {
+        {"ip=192.0.2.1&model=claude-3", "ip_not_allowed"},
+        {"ip=10.1.1.1&model=gpt-4o", "model_not_allowed"},
+        {"ip=10.1.1.1&path=/api/log/token", "scope_missing"},
+        {"ip=10.1.1.1", "insufficient_user_quota"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(path, sizeof path, "/api/token/%lld/explain?%s", (long long)id, rows[i].query);
+        call(c, "GET", path, "");
+        result(good(c) && !json_bool(json_get(data(c), "allowed")) &&
+                   strcmp(str_of_json(data(c), "code"), rows[i].code) == 0,
+               "explain %s: %s", rows[i].query, rows[i].code);
+    }
+    int64_t reset = int_of(data(c), "next_reset");
+    result(reset > clock_unix_s() && reset <= clock_unix_s() + 25 * 3600, "and the next reset");
+    const struct json *b = json_at(json_get(get_key(c, id), "budgets"), 0);
+    result(int_of(b, "amount") == 500 && int_of(b, "spent") == 0 && int_of(b, "resets_at") == reset,
+           "as the key itself shows");
+}
+
+static void access_tokens_are_several_and_limited(struct client *c) {
+    call(c, "GET", "/api/user/token", "");
+    result(good(c) && json_type_of(data(c)) == JSON_STRING, "the base contract's one token");
+    struct client first AUTO(client_free) = {.db = c->db};
+    api_reply_init(&first.reply);
+    snprintf(first.token, sizeof first.token, "%.*s", KEY_TEXT_CAP, json_str(data(c)).p);
+    call(&first, "GET", "/api/token", "");
+    result(good(&first), "works");
+    call(c, "GET", "/api/user/token/", "");
+    call(&first, "GET", "/api/token", "");
+    result(says(&first, 401, "invalid_access_token"), "until the next one is made");
+    call(c, "POST", "/api/user/tokens",
+         "{\"name\":\"reader\",\"scopes\":[\"keys:read\",\"account:write\"],"
+         "\"expired_time\":4000000000}");
+    int64_t id = int_of(data(c), "id");
+    snprintf(first.token, sizeof first.token, "%s", str_of_json(data(c), "key"));
+    call(&first, "GET", "/api/token", "");
+    result(good(&first), "a scoped one does what it may");
+    call(&first, "DELETE", "/api/token/1", "");
+    result(says(&first, 403, "scope_missing"), "and nothing else");
+    call(&first, "POST", "/api/user/tokens", "{\"name\":\"x\",\"scopes\":[\"keys:write\"]}");
+    result(says(&first, 200, "scope_exceeded"), "nor makes one that may more");
+    call(&first, "POST", "/api/user/tokens", "{\"name\":\"x\"}");
+    struct client heir AUTO(client_free) = {.db = c->db};
+    api_reply_init(&heir.reply);
+    snprintf(heir.token, sizeof heir.token, "%s", str_of_json(data(&first), "key"));
+    call(&heir, "DELETE", "/api/token/1", "");
+    result(says(&heir, 403, "scope_missing"), "what it makes may no more than itself");
+    char path[64];
+    snprintf(path, sizeof path, "/api/user/tokens/%lld", (long long)id);
+    call(c, "DELETE", path, "");
+    result(good(c), "it is revoked");
+    call(&first, "GET", "/api/token", "");
+    result(says(&first, 401, "invalid_access_token"), "at once");
+    call(c, "POST", "/api/user/tokens", "{\"name\":\"old\",\"expired_time\":1000000000}");
+    snprintf(first.token, sizeof first.token, "%s", str_of_json(data(c), "key"));
+    call(&first, "GET", "/api/token", "");
+    result(says(&first, 401, "invalid_access_token"), "an expired one is unknown");
+    call(c, "GET", "/api/user/tokens", "");
+    result(good(c) && json_length(data(c)) >= 4 && !strstr(c->reply.body.p, first.token),
+           "the list has hints, no tokens");
+}
+
 static void *create_many(void *arg) {
     struct db *db = session();
     struct client c AUTO(client_free) = client_of(db, 3, 0);
@@ -746,6 +875,9 @@ int main(int argc, char **argv) {
     repeated_requests_are_answered_once(&one);
     credentials_are_checked(&one, db);
     texts_follow_the_language(&one);
+    a_key_reads_its_own_usage(&one);
+    explain_names_the_deciding_rule(&one);
+    access_tokens_are_several_and_limited(&one);
     last_use_is_written_once_a_minute(db);
     authentication_is_fast(db);
     peppers_rotate_under_use(db);

@@ -141,6 +141,13 @@ enum err auth_key(struct auth *a, struct db *db, struct str presented, const str
     return OK;
 }
 
+enum err caller_read(struct db *db, int64_t secret_id, const struct caller **out) {
+    struct held *h;
+    enum err e = caller_load(db, secret_id, &h);
+    *out = e == OK ? &h->caller : NULL;
+    return e;
+}
+
 const struct caller *caller_ref(const struct caller *c) {
     atomic_fetch_add_explicit(&held_of(c)->refs, 1, memory_order_relaxed);
     return c;

@@ -55,6 +55,9 @@ void auth_free(struct auth **a);
  * a "<key>-<id>" suffix, else 0. Release with caller_unref. */
 must_use enum err auth_key(struct auth *a, struct db *db, struct str presented,
                            const struct caller **out, int64_t *pin, struct fault *f);
+/* A fresh picture of the key one of whose secrets this is, past the cache (to explain, not to
+ * admit). ERR_DB_NO_ROW. */
+must_use enum err caller_read(struct db *db, int64_t secret_id, const struct caller **out);
 void caller_unref(const struct caller **c);
 const struct caller *caller_ref(const struct caller *c);
 

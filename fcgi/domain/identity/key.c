@@ -3,6 +3,7 @@
 #include "domain/billing/zone.h"
 #include "domain/catalog/catalog.h"
 #include "domain/identity/key_text.h"
+#include "domain/routing/choose.h"
 
 #include <stdlib.h>
 
@@ -51,11 +52,8 @@ static enum err check_addresses(struct key_settings *s, struct arena *mem, struc
     return OK;
 }
 
-bool key_group_usable(const struct catalog *c, struct str user_group, struct str group) {
-    if (!group.n || str_eqc(group, "auto") || str_eq(group, user_group))
-        return true;
-    const struct group *g = catalog_group(c, group);
-    return g && g->selectable;
+static bool may_use(const struct key_maker *maker, struct str group) {
+    return choose_may_use(maker->catalog, maker->user_group, group);
 }
 
 static enum err deny_group(const char *field, struct str group, struct fault *f) {
@@ -68,7 +66,7 @@ static enum err check_groups(struct key_settings *s, const struct key_maker *mak
     struct buf list AUTO(buf_free) = BUF(4096);
     struct str rest = s->auto_groups, part;
     size_t n = 0;
-    if (!key_group_usable(maker->catalog, maker->user_group, s->group))
+    if (s->group.n && !str_eqc(s->group, "auto") && !may_use(maker, s->group))
         return deny_group("group", s->group, f);
     while (rest.n && str_cut(&rest, ',', &part)) {
         part = str_trim(part);
@@ -77,7 +75,7 @@ static enum err check_groups(struct key_settings *s, const struct key_maker *mak
         if (++n > KEY_AUTO_GROUPS_MAX)
             return fault_field(f, ERR_FIELD_VALUE, "auto_groups", "auto_groups has more than %d",
                                KEY_AUTO_GROUPS_MAX);
-        if (str_eqc(part, "auto") || !key_group_usable(maker->catalog, maker->user_group, part))
+        if (!may_use(maker, part))
             return deny_group("auto_groups", part, f);
         if (list.n)
             buf_putc(&list, ',');

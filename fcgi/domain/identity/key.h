@@ -45,9 +45,6 @@ must_use enum err key_settings_check(struct key_settings *s, const struct key_ma
 /* What the owner sees: disabled wins, then expired, then exhausted. */
 enum key_status key_status_of(bool disabled, int64_t expires_at, bool unlimited,
                               int64_t remain_quota, int64_t now_s);
-/* Is the name one the account may use: "", "auto", its own group, or a selectable one? */
-bool key_group_usable(const struct catalog *c, struct str user_group, struct str group);
-
 /* How much of a key's text the site shows after it was made (option key_reveal; default endpoint).
  */
 enum key_reveal_mode { REVEAL_ONCE, REVEAL_ENDPOINT, REVEAL_ALWAYS };
