@@ -227,7 +227,8 @@ static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const
             lease_cancel(h->leases[i], h->opened.shares[i].amount);
     if (e == ERR_USER_QUOTA)
         return refuse(h, c, w.share[short_of], f);
-    return e == ERR_DB_AWAY || e == ERR_DB_CONFLICT ? away(f) : fault_set(f, e, NULL);
+    bool later = e == ERR_DB_AWAY || e == ERR_DB_CONFLICT || e == ERR_OVERLOADED;
+    return later ? away(f) : fault_set(f, e, NULL);
 }
 
 static enum err take_limits(struct billing *b, const struct hold_ask *ask, struct hold *h,

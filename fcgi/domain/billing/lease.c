@@ -81,13 +81,16 @@ void lease_unpin(struct lease *l) {
     l->pins--;
 }
 
+static int64_t rate_of(int64_t amount, int64_t ms) {
+    return amount < CUSHION_MAX ? amount * 1000 / ms : CUSHION_MAX;
+}
+
 static void note_burn(struct lease *l, int64_t amount) {
     int64_t now = clock_mono_ms(), passed = now - l->burn_since_ms;
     l->burnt += amount;
     if (passed < BURN_WINDOW_MS)
         return;
-    int64_t rate = l->burnt < INT64_MAX / 1000 ? l->burnt * 1000 / passed : INT64_MAX / 2;
-    l->burn_per_s = l->burn_per_s / 2 + rate / 2;
+    l->burn_per_s = l->burn_per_s / 2 + rate_of(l->burnt, passed) / 2;
     l->burnt = 0;
     l->burn_since_ms = now;
 }
@@ -139,8 +142,10 @@ void lease_undrawn(struct lease *l, int64_t mine) {
 int64_t lease_cushion(struct lease *l, int64_t need) {
     LOCKED(&l->shard->lock);
     int64_t calls = need < CUSHION_MAX / CUSHION_CALLS ? need * CUSHION_CALLS : CUSHION_MAX;
-    int64_t burn = l->burn_per_s < CUSHION_MAX / CUSHION_SECONDS ? l->burn_per_s * CUSHION_SECONDS
-                                                                 : CUSHION_MAX;
+    int64_t passed = clock_mono_ms() - l->burn_since_ms;
+    int64_t now = rate_of(l->burnt, passed < 200 ? 200 : passed);
+    int64_t rate = l->burn_per_s > now ? l->burn_per_s : now;
+    int64_t burn = rate < CUSHION_MAX / CUSHION_SECONDS ? rate * CUSHION_SECONDS : CUSHION_MAX;
     return calls > burn ? calls : burn;
 }
 

@@ -17,13 +17,14 @@
 #define MAGIC UINT64_C(0x31534c494d474c54)
 #define WORKERS 64
 #define STRIPES 1024
-#define WAYS 24
+#define WAYS 16
 #define BUCKET_MS 5000
 #define BUCKETS 13 /* a minute and the step that is only partly over */
 
 struct bucket {
-    int64_t number; /* of the five seconds since boot; another number: empty */
-    int64_t requests, tokens;
+    int32_t number; /* of the five seconds since boot; another number: empty */
+    int32_t requests;
+    int64_t tokens;
 };
 
 struct slot {
@@ -95,7 +96,8 @@ static struct file *map_file(const char *path) {
         if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &st) != 0)
             return NULL;
         bool fresh = st.st_size == 0;
-        if (fresh && ftruncate(fd, (off_t)sizeof(struct file)) != 0)
+        /* allocated in full: touching a hole of a mapped file on a full disk would kill us */
+        if (fresh && posix_fallocate(fd, 0, (off_t)sizeof(struct file)) != 0)
             return NULL;
         if (fresh || st.st_size == (off_t)sizeof(struct file)) {
             struct file *f = mmap(NULL, sizeof *f, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -318,7 +320,7 @@ static enum err take_one(struct limits *l, const struct limit_rule *r, int64_t t
     if (!e) {
         struct bucket *b = &s->buckets[now % BUCKETS];
         if (b->number != now)
-            *b = (struct bucket){.number = now};
+            *b = (struct bucket){.number = (int32_t)now};
         b->requests++;
         b->tokens += tokens;
         s->seats[l->index]++;
