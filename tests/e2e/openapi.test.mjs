@@ -1,0 +1,93 @@
+// Every answer of the documented routes is what docs/openapi.yaml says.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import Ajv from 'ajv/dist/2020.js';
+import { parse } from 'yaml';
+import { Stack } from './lib/stack.mjs';
+
+const api = parse(readFileSync(new URL('../../docs/openapi.yaml', import.meta.url), 'utf8'), { maxAliasCount: 1000 });
+const ajv = new Ajv({ strict: false });
+ajv.addSchema({ $id: 'api', components: api.components });
+const within = (schema) => JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"api#/'));
+const at = (ref) => ref.slice(2).split('/').reduce((o, name) => o[name], api);
+
+let s;
+before(async () => { s = await Stack.start(); });
+after(() => s?.stop());
+
+/* Asks and holds the answer against the description; template is the path as openapi.yaml writes it. */
+async function ask(method, target, template, { status = 200, body, headers } = {}) {
+  const r = await fetch(s.url + target, {
+    method,
+    headers: { Authorization: s.token, 'Content-Type': 'application/json', ...headers },
+    body: body && JSON.stringify(body),
+  });
+  const answer = await r.json();
+  const where = `${method} ${target} ${r.status} ${JSON.stringify(answer).slice(0, 500)}`;
+  assert.equal(r.status, status, where);
+  const responses = api.paths[template][method.toLowerCase()].responses;
+  let said = responses[status] ?? responses[`${String(status)[0]}XX`];
+  assert.ok(said, `undocumented: ${where}`);
+  if (said.$ref) said = at(said.$ref);
+  for (const [name, h] of Object.entries(said.headers ?? {})) {
+    const schema = (h.$ref ? at(h.$ref) : h).schema;
+    const value = r.headers.get(name);
+    if (value !== null) assert.ok(ajv.validate(within(schema), schema.type === 'string' || schema.const ? value : Number(value)), `${name}: ${value}`);
+  }
+  const fits = ajv.compile(within(said.content['application/json'].schema));
+  assert.ok(fits(answer), `${JSON.stringify(fits.errors)} of ${where}`);
+  return answer;
+}
+
+async function makeKey(body) {
+  return (await ask('POST', '/api/token?return=1', '/api/token', { body })).data;
+}
+
+test('a key from its making to its end', async () => {
+  const full = {
+    name: 'described', remain_quota: 1000, expired_time: -1, model_limits_enabled: true, model_limits: ['gpt-4o-mini'],
+    allow_ips: '198.51.100.10\n203.0.113.0/24\n2001:db8::/32', rpm_limit: 5, scopes: ['inference'],
+    budgets: [{ window: 'day', amount: 500 }],
+  };
+  assert.equal((await ask('POST', '/api/token/', '/api/token', { body: { name: 'plain', remain_quota: 1 } })).data, undefined);
+  const { id } = await makeKey(full);
+  await ask('GET', '/api/token/', '/api/token');
+  await ask('GET', '/api/token/search?keyword=descr', '/api/token/search');
+  const one = await ask('GET', `/api/token/${id}`, '/api/token/{id}');
+  assert.equal(one.data.budgets[0].amount, 500);
+  await ask('PUT', '/api/token/', '/api/token', { body: { ...one.data, name: 'again' } });
+  await ask('PUT', '/api/token/?status_only=1', '/api/token', { body: { id, status: 2 } });
+  await ask('POST', `/api/token/${id}/key`, '/api/token/{id}/key');
+  await ask('POST', '/api/token/batch/keys', '/api/token/batch/keys', { body: { ids: [id] } });
+  await ask('POST', `/api/token/${id}/rotate`, '/api/token/{id}/rotate', { body: { grace_seconds: 60 } });
+  await ask('DELETE', `/api/token/${id}/rotate`, '/api/token/{id}/rotate');
+  await ask('GET', `/api/token/${id}/audit`, '/api/token/{id}/audit');
+  await ask('DELETE', `/api/token/${id}`, '/api/token/{id}');
+  assert.equal((await ask('GET', `/api/token/${id}`, '/api/token/{id}')).success, false);
+  await ask('POST', '/api/token/batch', '/api/token/batch', { body: { ids: [id] } });
+});
+
+test('refusals', async () => {
+  const none = { Authorization: '' };
+  assert.equal((await ask('POST', '/api/token/', '/api/token', { body: { name: 'x'.repeat(51) } })).code, 'name_too_long');
+  assert.equal((await ask('POST', '/api/token/', '/api/token', { status: 400, body: { name: 'x', bogus: 1 } })).code, 'unknown_field');
+  await ask('GET', '/api/token/', '/api/token', { status: 401, headers: none });
+  await ask('GET', '/v1/models', '/v1/models', { status: 401, headers: none });
+  await ask('GET', '/v1beta/models', '/v1beta/models', { status: 401, headers: none });
+  await ask('POST', '/v1/chat/completions', '/v1/chat/completions', { status: 401, headers: none, body: { model: 'x', messages: [] } });
+});
+
+test('the site, its models and a chat', async () => {
+  const key = { Authorization: `Bearer ${s.testKey}` };
+  await ask('GET', '/api/status', '/api/status');
+  const list = await ask('GET', '/v1/models', '/v1/models', { headers: key });
+  const name = list.data[0].id;
+  await ask('GET', '/v1/models', '/v1/models', { headers: { ...key, 'anthropic-version': '2023-06-01' } });
+  await ask('GET', `/v1/models/${name}`, '/v1/models/{model}', { headers: key });
+  await ask('GET', '/v1/models/no-such-model', '/v1/models/{model}', { status: 404, headers: key });
+  await ask('GET', '/v1beta/models', '/v1beta/models', { headers: key });
+  const body = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hello' }] };
+  const r = await ask('POST', '/v1/chat/completions', '/v1/chat/completions', { headers: key, body });
+  assert.equal(r.choices[0].message.content, 'You said: hello');
+});
