@@ -58,6 +58,8 @@ static const struct ctl_command commands[] = {
     {"channel", "list", ctl_channel_list, "", "show channels"},
     {"channel", "enable", ctl_channel_enable, "CHANNEL", "use a channel again"},
     {"channel", "disable", ctl_channel_disable, "CHANNEL", "stop using a channel"},
+    {"channel", "test", ctl_channel_test, "CHANNEL",
+     "ask a provider for its models, with each key"},
     {"channel", "delete", ctl_channel_delete, "CHANNEL", "delete a channel and its keys"},
     {"key", "scan", ctl_key_scan, "[--offline] [--prefix P] PATH...",
      "find keys of this site in files and say which are live"},

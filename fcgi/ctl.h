@@ -143,6 +143,7 @@ CTL_HANDLER(ctl_channel_list);
 CTL_HANDLER(ctl_channel_enable);
 CTL_HANDLER(ctl_channel_disable);
 CTL_HANDLER(ctl_channel_delete);
+CTL_HANDLER(ctl_channel_test);
 CTL_HANDLER(ctl_option_list);
 CTL_HANDLER(ctl_option_set);
 CTL_HANDLER(ctl_option_unset);
