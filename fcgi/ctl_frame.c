@@ -143,8 +143,11 @@ enum err ctl_db(struct ctl *c) {
 }
 
 enum err ctl_keys(struct ctl *c) {
+    struct fault f = {0};
     enum err e = ctl_conf(c);
-    return e || c->keys ? e : keyring_load(c->conf.secrets_dir, &c->keys, &c->fault);
+    if (e || c->keys || keyring_load(c->conf.secrets_dir, &c->keys, &f) == OK)
+        return e;
+    return fault_set(&c->fault, ERR_CONFIG, "%s (made by: tollgatectl secrets init)", f.detail);
 }
 
 /* A file made here by another user than the workers' would lock them out, so none is made. */
