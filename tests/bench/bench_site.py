@@ -108,7 +108,7 @@ class Site:
         """A priced model that only the provider on this port serves."""
         self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}", "--models",
                  model, "--groups", "default", "--key-stdin", stdin="sk-provider-stand-in\n")
-        self.ctl("model", "add", "--name", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
+        self.ctl("model", "add", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
 
     def sql(self, text):
         return subprocess.run(["mariadb", "--no-defaults", "-N", "--socket", self.vars["TOLLGATE_DB_SOCKET"],

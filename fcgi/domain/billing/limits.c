@@ -106,8 +106,11 @@ static struct file *map_file(const char *path) {
             if (fresh || f->magic == 0)
                 init_file(f);
             flock(fd, LOCK_UN); /* the mapping keeps the open file, and with it the lock */
-            if (f->magic == MAGIC && f->size == sizeof *f)
+            if (f->magic == MAGIC && f->size == sizeof *f) {
+                /* the mapping keeps the open file, and with it the lock, alive */
+                must(flock(fd, LOCK_UN) == 0);
                 return f;
+            }
             munmap(f, sizeof *f);
         }
         unlink(path);
