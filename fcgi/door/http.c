@@ -197,7 +197,8 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    SET(e, CURLOPT_PIPEWAIT, 1L);
+    /* no PIPEWAIT: with a provider that turns out to speak HTTP/1.1, libcurl 7.88 wakes those who
+     * waited only when another transfer ends, and streams may last for hours */
     SET(e, CURLOPT_HEADERFUNCTION, on_header);
     SET(e, CURLOPT_HEADERDATA, c);
     SET(e, CURLOPT_WRITEFUNCTION, on_body);
