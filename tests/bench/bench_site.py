@@ -109,6 +109,7 @@ class Site:
         self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}", "--models",
                  model, "--groups", "default", "--key-stdin", stdin="sk-provider-stand-in\n")
         self.ctl("model", "add", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
+        time.sleep(1)  # every worker has read the catalogue by then
 
     def sql(self, text):
         return subprocess.run(["mariadb", "--no-defaults", "-N", "--socket", self.vars["TOLLGATE_DB_SOCKET"],

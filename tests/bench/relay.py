@@ -43,7 +43,7 @@ def idle_streams(site, args):
         assert provider.stdout.readline().strip() == "ready"
         site.channel("idle", "idle-model", port)
         client = subprocess.run(["node", os.path.join(HERE, "idle_client.mjs"), site.url, str(args.streams)], text=True,
-                                input=site.vars["TOLLGATE_API_KEY"] + "\n", stdout=subprocess.PIPE, check=False,
+                                input=site.vars["TOLLGATE_API_KEY"] + "\n", stdout=subprocess.PIPE, check=True,
                                 env=dict(os.environ, BENCH_PIDS=" ".join(map(str, site.worker_pids()))))
         return json.loads(client.stdout)
     finally:
@@ -54,7 +54,6 @@ def idle_streams(site, args):
 def run(args):
     with Site(args) as site:
         site.channel("bench", "bench-model", site.provider)
-        time.sleep(1)
         rows, before = measure(site, args)
         answered = sum(r["answers"] for r in rows["gateway"])
         written = rows_written(site, before, answered)
