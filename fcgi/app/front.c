@@ -54,6 +54,14 @@ static void answer_metrics(struct exchange *x) {
                buf_view(&out));
 }
 
+/* What follows the route's path, percent-decoded; as it came when it is malformed. */
+static struct str rest_of_path(struct exchange *x, const struct route *route) {
+    struct str rest = str_from(x->rq.path, route->path.n);
+    char *text = arena_alloc(&x->mem, rest.n + 1);
+    ptrdiff_t n = str_url_decode(rest, text, rest.n + 1);
+    return n < 0 ? rest : str_of(text, (size_t)n);
+}
+
 static void answer_models(struct app *a, struct db *db, struct exchange *x,
                           const struct route *route) {
     struct buf out AUTO(buf_free) = BUF(16u << 20);
@@ -65,8 +73,7 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
     if (!e && route->kind == ROUTE_MODELS)
         e = models_list(&out, x->dialect, x->caller, x->catalog, &f);
     else if (!e)
-        e = models_one(&out, x->dialect, str_from(x->rq.path, route->path.n), x->caller, x->catalog,
-                       &f);
+        e = models_one(&out, x->dialect, rest_of_path(x, route), x->caller, x->catalog, &f);
     if (e)
         reply_fault(&x->conn, &x->rq, &f, STR(""));
     else

@@ -4,6 +4,7 @@
 #include "relay/head.h"
 #include "util/clock.h"
 #include "util/counter.h"
+#include "util/log.h"
 
 #include <sys/epoll.h>
 
@@ -40,7 +41,6 @@ static void commit(struct exchange *x, struct buf *out) {
     if (x->committed)
         return;
     x->committed = true;
-    x->first_byte_mono_us = clock_mono_us();
     write_head(x, out, 200, x->content_type);
     head_end(out);
     if (x->call && http_sent(x->call, x->sent.n ? x->sent.n : x->body_n))
@@ -150,6 +150,8 @@ enum http_flow answer_data(struct exchange *x, struct str p) {
         x->paused = true;
         return HTTP_PAUSE;
     }
+    if (!x->first_byte_mono_us && x->mode != ANSWER_ERROR)
+        x->first_byte_mono_us = clock_mono_us();
     switch (x->mode) {
     case ANSWER_EVENTS:
         return take_events(x, p);
@@ -270,6 +272,10 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     o->duration_us = now - x->started_mono_us;
     billing_settle(x->relay->billing, &x->hold, o);
     count(x);
+    LOG(LOG_EV_REQUEST, log_str("request_id", x->rq.id), log_i("user", o->user_id),
+        log_i("key", o->key_id), log_str("model", o->model), log_i("channel", o->channel_id),
+        log_i("status", status), log_i("end", end), log_i("attempts", o->attempts),
+        log_i("cost", o->cost), log_i("us", o->duration_us));
 }
 
 static void release(struct exchange *x) {

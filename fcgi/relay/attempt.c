@@ -239,6 +239,7 @@ void attempt_next(struct exchange *x) {
     if (x->attempts == 1)
         x->first_attempt_mono_us = now;
     reset_answer(x);
+    attempt_arm(x); /* each attempt has its own time for the first byte */
     struct str body;
     if (exchange_edit_body(x, &body) != OK) {
         fault_set(&x->fault, ERR_INTERNAL, NULL);
@@ -366,7 +367,6 @@ void relay_start(struct relay *r, struct exchange *x) {
     x->peer = (struct watch){.fn = on_peer, .fd = x->conn.fd};
     x->timer.fn = on_timer;
     poller_watch(r->poller, &x->peer, EPOLLRDHUP);
-    attempt_arm(x);
     attempt_next(x);
 }
 

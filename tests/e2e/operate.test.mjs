@@ -84,9 +84,15 @@ test('SIGHUP applies a changed setting and refuses a bad file, serving on', asyn
   await sleep(300);
 });
 
-test('every log line is JSON with time, level, event; a request\'s has its id', async () => {
+test('every log line is JSON with time, level, event; what concerns a request has its id', async () => {
+  s.writeConf({ 'log.level': 'debug' });
+  for (const p of s.workers()) process.kill(p, 'SIGHUP');
+  await sleep(300);
   const r = await s.chat('x');
-  await eventually(() => s.log().includes(r.id), 'the request is logged');
+  await eventually(() => s.logLines('request').some((l) => l.request_id === r.id && l.cost === 25), 'the request is logged');
+  const c = s.provider.play((x) => x.answer(500, { error: { message: 'no' } }));
+  const failed = await s.chat(c.mark);
+  await eventually(() => s.logLines('attempt_failed').some((l) => l.request_id === failed.id), 'the failed attempt is logged');
   const lines = s.log().trim().split('\n').map((l) => JSON.parse(l));
   for (const l of lines) assert.ok(l.event && l.level && (l.time ?? l.ts ?? l.at), JSON.stringify(l));
 });
