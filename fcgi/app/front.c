@@ -182,6 +182,8 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
         e = hand_over(a, x, &f);
     if (e) {
         __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
+        if (x->caller)
+            auth_refused(a->auth, x->caller, e, x->ip);
         refuse(x, &f);
     }
     return e;

@@ -5,6 +5,7 @@
 #include "domain/catalog/catalog.h"
 #include "domain/identity/access_token.h"
 #include "domain/identity/caller.h"
+#include "domain/identity/refused.h"
 #include "domain/routing/host.h"
 #include "domain/schema/migrate.h"
 #include "door/conf.h"
@@ -807,6 +808,29 @@ static void last_use_is_written_once_a_minute(struct db *db) {
            "the first of the minute");
 }
 
+static void refused_calls_are_counted_for_the_owner(struct db *db) {
+    struct client c AUTO(client_free) = client_of(db, 1, 0);
+    struct refused *r AUTO(base_freep) = base_zalloc(sizeof *r);
+    char text[KEY_TEXT_CAP], path[64];
+    int64_t id = make_key(&c, "{\"name\":\"probed\"}", text);
+    refused_init(r);
+    for (int i = 0; i < 17; i++)
+        refused_note(r, id, 1, ERR_IP_NOT_ALLOWED, STR("203.0.113.66"), 1000);
+    refused_note(r, id, 1, ERR_KEY_EXPIRED, STR("203.0.113.66"), 1030);
+    must(refused_flush(r, db, 1059) == OK);
+    result(r->n == 2, "nothing is written before the minute is over");
+    must(refused_flush(r, db, 1060) == OK);
+    refused_free(r);
+    snprintf(path, sizeof path, "/api/token/%lld/audit", (long long)id);
+    call(&c, "GET", path, "");
+    const struct json *row = json_at(json_get(data(&c), "items"), 0);
+    result(r->n == 1 && int_of(data(&c), "total") == 2 &&
+               strcmp(str_of_json(row, "action"), "refused") == 0 &&
+               int_of(json_get(row, "detail"), "count") == 17 &&
+               strcmp(str_of_json(row, "ip"), "203.0.113.66") == 0,
+           "17 refused calls are one row");
+}
+
 static void authentication_is_fast(struct db *db) {
     struct client c AUTO(client_free) = client_of(db, 1, 0);
     char text[KEY_TEXT_CAP];
@@ -879,6 +903,7 @@ int main(int argc, char **argv) {
     explain_names_the_deciding_rule(&one);
     access_tokens_are_several_and_limited(&one);
     last_use_is_written_once_a_minute(db);
+    refused_calls_are_counted_for_the_owner(db);
     authentication_is_fast(db);
     peppers_rotate_under_use(db);
     limit_keys(db, "INSERT INTO options VALUES ('max_user_tokens', '30');");

@@ -4,6 +4,7 @@
 #include "domain/identity/caller_load.h"
 #include "domain/identity/key_text.h"
 #include "domain/identity/last_used.h"
+#include "domain/identity/refused.h"
 #include "door/crypt.h"
 #include "util/clock.h"
 #include "util/counter.h"
@@ -19,6 +20,7 @@ struct auth {
     struct caller_cache *cache;
     int64_t ttl_ms;
     struct last_used last_used;
+    struct refused refused;
     _Atomic uint64_t hits, reads, unknown, bad_checksum;
 };
 
@@ -30,6 +32,7 @@ struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cac
     a->cache = caller_cache_new(cache_entries);
     a->ttl_ms = ttl_ms;
     last_used_init(&a->last_used);
+    refused_init(&a->refused);
     return a;
 }
 
@@ -38,6 +41,7 @@ void auth_free(struct auth **a) {
         return;
     caller_cache_free(&(*a)->cache);
     last_used_free(&(*a)->last_used);
+    refused_free(&(*a)->refused);
     free(*a);
     *a = NULL;
 }
@@ -231,8 +235,18 @@ void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct st
     last_used_note(&a->last_used, c->key_id, c->secret_id, now, ip, model, user_agent);
 }
 
+void auth_refused(struct auth *a, const struct caller *c, enum err why, struct str ip) {
+    static const enum err rules[] = {ERR_KEY_DISABLED,     ERR_KEY_EXPIRED,   ERR_IP_NOT_ALLOWED,
+                                     ERR_PIN_NOT_ALLOWED,  ERR_SCOPE_MISSING, ERR_MODEL_NOT_ALLOWED,
+                                     ERR_GROUP_NOT_ALLOWED};
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if (rules[i] == why)
+            refused_note(&a->refused, c->key_id, c->user_id, why, ip, clock_unix_s());
+}
+
 enum err auth_flush_last_used(struct auth *a, struct db *db) {
-    return last_used_flush(&a->last_used, db);
+    enum err e = last_used_flush(&a->last_used, db);
+    return e != OK ? e : refused_flush(&a->refused, db, clock_unix_s());
 }
 
 void auth_stats(const struct auth *a, struct auth_stats *out) {
