@@ -150,3 +150,7 @@ CTL_HANDLER(ctl_option_unset);
 CTL_HANDLER(ctl_key_scan);
 CTL_HANDLER(ctl_audit_verify);
 CTL_HANDLER(ctl_secrets_reseal);
+CTL_HANDLER(ctl_prices_import);
+CTL_HANDLER(ctl_credit);
+CTL_HANDLER(ctl_reconcile);
+CTL_HANDLER(ctl_rerate);

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 static const char *db_socket, *db_name;
+static char db_user[64];
 
 static struct {
     int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm,
@@ -45,9 +46,7 @@ static _Atomic int64_t n_ok, n_quota, n_rate, n_away, n_other;
 static int log_fd = -1;
 
 static struct db *session(void) {
-    struct passwd *me = getpwuid(getuid());
-    must(me != NULL);
-    return db_new(&(struct db_conf){db_socket, me->pw_name, "", db_name, 3, 10});
+    return db_new(&(struct db_conf){db_socket, db_user, "", db_name, 3, 10});
 }
 
 static int64_t number(const char *text) {
@@ -276,6 +275,8 @@ int main(int argc, char **argv) {
     must(argc >= 4);
     db_socket = argv[1];
     db_name = argv[2];
+    const struct passwd *me = getpwuid(getuid());
+    must(me && str_copy(str_c(me->pw_name), db_user, sizeof db_user));
     db_library_init();
     crypt_init();
     struct str what = str_c(argv[3]);

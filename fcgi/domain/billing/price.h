@@ -63,6 +63,8 @@ size_t price_explain(const struct price *p, ratio group_ratio, const struct usag
                      struct price_line out[PRICE_PART__MAX]);
 const char *price_part_name(enum price_part part);
 
+/* The text's number times 10^places, rounded half up; as price_ratio_parse otherwise. */
+must_use bool price_decimal_parse(const char *text, size_t n, int places, int64_t *out);
 /* "1.25" -> RATIO_ONE*5/4. Decimal or exponent notation, no sign, at most 9 significant decimals
  * kept (more are rounded half up); false when malformed or above 9 billion. */
 must_use bool price_ratio_parse(const char *text, size_t n, ratio *out);

@@ -71,11 +71,11 @@ static bool parse_decimal(const char *s, size_t n, struct decimal *d) {
     return true;
 }
 
-bool price_ratio_parse(const char *text, size_t n, ratio *out) {
+bool price_decimal_parse(const char *text, size_t n, int places, int64_t *out) {
     struct decimal d = {0};
     if (!parse_decimal(text, n, &d))
         return false;
-    int shift = d.exponent + 9; /* RATIO_ONE is 10^9 */
+    int shift = d.exponent + places;
     u128 v = d.digits;
     bool up = d.round_up && shift >= 0;
     for (; shift > 0 && v && v <= (u128)INT64_MAX; shift--)
@@ -87,6 +87,10 @@ bool price_ratio_parse(const char *text, size_t n, ratio *out) {
     v += up;
     if (v > (u128)INT64_C(9000000000) * (u128)RATIO_ONE)
         return false;
-    *out = (ratio)v;
+    *out = (int64_t)v;
     return true;
+}
+
+bool price_ratio_parse(const char *text, size_t n, ratio *out) {
+    return price_decimal_parse(text, n, 9, out);
 }
