@@ -108,12 +108,32 @@ static enum err on_event(void *ctx, const struct sse_event *ev) {
     return batch->failed ? ERR_UPSTREAM_INVALID : OK;
 }
 
+static ratio charged_ratio(const struct exchange *x) {
+    const struct plan_step *s = x->step;
+    if (!s)
+        return RATIO_ONE;
+    return catalog_ratio(x->catalog, catalog_group(x->catalog, x->caller->user_group), s->group);
+}
+
+/* Groups with hard_stop: what was delivered so far has used the hold up. */
+static bool hold_is_used_up(const struct exchange *x) {
+    if (!x->step->group->hard_stop || !x->hold || !x->model->price)
+        return false;
+    struct usage so_far = {.prompt = x->peek.prompt_tokens,
+                           .completion = scan_text_tokens(&x->scan)};
+    return !x->scan.terminal &&
+           billing_cost(x->model->price, charged_ratio(x), &so_far) >= billing_held(x->hold);
+}
+
 static enum http_flow take_events(struct exchange *x, struct str p) {
     struct buf *batch = &x->relay->batch;
     buf_clear(batch);
     if (sse_feed(&x->sse, p, on_event, x) != OK)
         return HTTP_STOP;
-    return deliver(x, buf_view(batch)) ? HTTP_TAKEN : HTTP_STOP;
+    if (!deliver(x, buf_view(batch)))
+        return HTTP_STOP;
+    x->hard_stopped = hold_is_used_up(x);
+    return x->hard_stopped ? HTTP_STOP : HTTP_TAKEN;
 }
 
 static enum http_flow take_bytes(struct exchange *x, struct str p) {
@@ -250,9 +270,7 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
         bill(x, end);
     o->policy = s ? s->group->leave : LEAVE_CANCEL;
     o->price = x->model ? x->model->price : NULL;
-    o->group_ratio =
-        s ? catalog_ratio(x->catalog, catalog_group(x->catalog, x->caller->user_group), s->group)
-          : RATIO_ONE;
+    o->group_ratio = charged_ratio(x);
     o->request_id = x->rq.id;
     o->upstream_request_id = x->upstream_id;
     o->model = x->peek.model;

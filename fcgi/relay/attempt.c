@@ -104,6 +104,9 @@ static void on_end(void *ctx, enum http_end end) {
     counter_add_at(COUNTER_ATTEMPTS, attempt_result(x, end), 0, 1);
     if (x->client_gone && !(x->draining && end == HTTP_DONE)) {
         answer_end(x, END_CLIENT_LEFT);
+    } else if (x->hard_stopped) {
+        fault_set(&x->fault, ERR_USER_QUOTA, NULL);
+        answer_broken(x, END_HARD_STOP);
     } else if (end == HTTP_DONE && x->mode != ANSWER_ERROR) {
         answer_complete(x);
     } else if (x->mode == ANSWER_ERROR && !status_is_retryable(x->upstream_status)) {
@@ -191,6 +194,7 @@ static void reset_answer(struct exchange *x) {
     x->mode = ANSWER_NONE;
     x->upstream_status = 0;
     x->retry_after_ms = 0;
+    x->fault = (struct fault){0};
     buf_clear(&x->held);
     sse_free(&x->sse);
     scan_init(&x->scan, x->dialect);

@@ -84,8 +84,9 @@ struct exchange {
 
     /* answer */
     enum answer_mode mode;
-    bool told_error; /* an event of the stream was an error */
-    bool committed;  /* the head went out */
+    bool hard_stopped; /* the hold was used up in a group that stops then */
+    bool told_error;   /* an event of the stream was an error */
+    bool committed;    /* the head went out */
     bool client_gone;
     bool draining; /* the client left, the answer is read to its end for the bill */
     bool paused;   /* the transfer waits until the client takes more */
