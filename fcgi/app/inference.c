@@ -185,17 +185,24 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x, cons
     int64_t n = x->peek.n > 0 ? x->peek.n : 1;
     if (__builtin_mul_overflow(most, n, &most))
         return fault_field(f, ERR_FIELD_VALUE, "max_tokens", "max_tokens");
-    return billing_hold(a->billing, db,
-                        &(struct hold_ask){.caller = x->caller,
-                                           .model = m,
-                                           .price = m->price,
-                                           .group = g->n ? g->groups[0] : NULL,
-                                           .group_ratio = dearest(x, g),
-                                           .prompt_tokens = x->peek.prompt_tokens,
-                                           .max_completion = most,
-                                           .request_id = x->rq.id,
-                                           .report = &x->limits},
-                        &x->hold, f);
+    const struct group *group = g->n ? g->groups[0] : NULL;
+    int64_t clamp_to = 0;
+    enum err e = billing_hold(
+        a->billing, db,
+        &(struct hold_ask){.caller = x->caller,
+                           .model = m,
+                           .price = m->price,
+                           .group = group,
+                           .clamp_to = group && group->clamp_max_tokens ? &clamp_to : NULL,
+                           .group_ratio = dearest(x, g),
+                           .prompt_tokens = x->peek.prompt_tokens,
+                           .max_completion = most,
+                           .request_id = x->rq.id,
+                           .report = &x->limits},
+        &x->hold, f);
+    if (!e && clamp_to > 0) /* shared by the answers that were asked for */
+        x->clamp_max_tokens = clamp_to > n ? clamp_to / n : 1;
+    return e;
 }
 
 /* Nothing was called: the hold goes back, and a row tells why. */

@@ -7,6 +7,11 @@
 SELECT granted, remain, spent FROM allowances
 WHERE kind = ? AND owner_id = ? AND period = ? FOR UPDATE WAIT 2;
 
+-- name: allow_peek :one
+-- in: kind:i64 owner_id:i64 period:i64
+-- out: remain:i64
+SELECT remain FROM allowances WHERE kind = ? AND owner_id = ? AND period = ?;
+
 -- name: allow_add :exec
 -- in: kind:i64 owner_id:i64 period:i64 granted:i64 remain:i64
 INSERT IGNORE INTO allowances (kind, owner_id, period, granted, remain) VALUES (?, ?, ?, ?, ?);

@@ -8,8 +8,8 @@
  *   teller SOCKET DB reconcile [repair]               exit 1 and a list when something is broken
  *
  * work: threads=8 keys=1 user=1 price=7 hold=0 seconds=0 (0 = until refused) pause=0 (us) fail=0
- * (%) unlimited=0 budget=0 rpm=0 concurrency=0 ttl=300 idle=30 log=FILE (request ids answered)
- * Prints "ok N quota N rate N away N other N".
+ * (%) unlimited=0 clamp=0 budget=0 rpm=0 concurrency=0 ttl=300 idle=30 log=FILE (request ids
+ * answered) Prints "ok N quota N rate N away N other N".
  */
 #include "domain/billing/billing.h"
 #include "domain/billing/credit.h"
@@ -36,7 +36,7 @@ static char db_user[64];
 
 static struct {
     int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm,
-        concurrency, ttl, idle, journal_max;
+        concurrency, ttl, idle, journal_max, clamp;
     const char *log;
 } opt = {.threads = 8, .keys = 1, .user = 1, .price = 7, .ttl = 300, .idle = 30};
 
@@ -159,6 +159,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
     struct model model = {.name = STR("test-model")};
     int64_t started = clock_unix_us(), hold_amount = opt.hold ? opt.hold : opt.price;
     struct hold *h = NULL;
+    int64_t most = opt.price - 1;
     enum err e = billing_hold(billing, db,
                               &(struct hold_ask){.caller = &caller,
                                                  .model = &model,
@@ -166,7 +167,8 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                                                  .group_ratio = RATIO_ONE,
                                                  .prompt_tokens = 1,
                                                  .max_completion = hold_amount - 1,
-                                                 .request_id = id},
+                                                 .request_id = id,
+                                                 .clamp_to = opt.clamp ? &most : NULL},
                               &h, NULL);
     if (e)
         return e;
@@ -175,7 +177,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
     bool fails = (int64_t)(roll / 7 % 100) < opt.fail;
     struct outcome o = {.end = fails ? END_UPSTREAM : END_OK,
                         .status = fails ? 502 : 200,
-                        .usage = {.prompt = 1, .completion = opt.price - 1, .reported = true},
+                        .usage = {.prompt = 1, .completion = most, .reported = true},
                         .billable = !fails,
                         .group_ratio = RATIO_ONE,
                         .price = &price,
@@ -185,7 +187,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                         .user_id = opt.user,
                         .key_id = caller.key_id};
     billing_settle(billing, &h, &o);
-    must(o.cost == (fails ? 0 : opt.price));
+    must(o.cost == (fails ? 0 : most + 1));
     if (!fails)
         note_answered(id);
     return OK;
@@ -221,7 +223,8 @@ static void parse(char **a) {
                  {"price", &opt.price},     {"hold", &opt.hold}, {"seconds", &opt.seconds},
                  {"pause", &opt.pause},     {"fail", &opt.fail}, {"unlimited", &opt.unlimited},
                  {"budget", &opt.budget},   {"rpm", &opt.rpm},   {"concurrency", &opt.concurrency},
-                 {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max}};
+                 {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max},
+                 {"clamp", &opt.clamp}};
     for (; *a; a++) {
         struct str rest = str_c(*a), name;
         must(str_cut(&rest, '=', &name));

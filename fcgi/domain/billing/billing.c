@@ -7,6 +7,7 @@
 #include "domain/identity/caller.h"
 #include "door/conf.h"
 #include "door/crypt.h"
+#include "door/queries.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -65,8 +66,9 @@ int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usag
     return p ? price_cost(p, group_ratio, u) : 0;
 }
 
-int64_t billing_held(const struct hold *h) {
-    return h->amount;
+bool billing_used_up(const struct hold *h, const struct price *p, ratio group_ratio,
+                     const struct usage *so_far) {
+    return h && h->amount > 0 && billing_cost(p, group_ratio, so_far) >= h->amount;
 }
 
 size_t billing_backlog(struct billing *b) {
@@ -318,6 +320,62 @@ static enum err hold_money(struct billing *b, struct db *db, const struct hold_a
     return e;
 }
 
+/* --- clamp ---------------------------------------------------------------------------------- */
+
+/* What the tightest allowance could pay now: idle leases of others have come back already, since a
+ * hold was refused. */
+static enum err affordable(struct db *db, const struct hold *h, int64_t *most) {
+    *most = h->amount;
+    for (size_t i = 0; i < h->opened.n_shares; i++) {
+        const struct allow_id *id = &h->opened.shares[i].id;
+        struct q_allow_peek got;
+        if (h->opened.shares[i].unlimited)
+            continue;
+        enum err e =
+            q_allow_peek(db, &(struct q_allow_peek_in){id->kind, id->id, id->period}, &got);
+        if (e)
+            return e;
+        if (got.remain < *most)
+            *most = got.remain;
+    }
+    return OK;
+}
+
+/* The longest answer that `money` pays. */
+static int64_t tokens_for(const struct hold_ask *ask, int64_t money) {
+    int64_t lo = 0, hi = ask->max_completion;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo + 1) / 2;
+        const struct usage u = {.prompt = ask->prompt_tokens, .completion = mid};
+        if (billing_cost(ask->price, ask->group_ratio, &u) <= money) {
+            lo = mid;
+        } else {
+            hi = mid - 1;
+        }
+    }
+    return lo;
+}
+
+static enum err hold_clamped(struct billing *b, struct db *db, const struct hold_ask *ask,
+                             struct hold *h, struct fault *f) {
+    enum err refused = hold_money(b, db, ask, h, f);
+    bool quota = refused == ERR_KEY_QUOTA || refused == ERR_USER_QUOTA || refused == ERR_BUDGET;
+    int64_t money;
+    if (!ask->clamp_to || !quota || affordable(db, h, &money) != OK)
+        return refused;
+    struct hold_ask less = *ask;
+    less.max_completion = tokens_for(ask, money);
+    if (less.max_completion <= 0)
+        return refused;
+    struct limit_seats seats = h->seats;
+    *h = (struct hold){.seats = seats};
+    fill_opened(b, &less, h);
+    enum err e = hold_money(b, db, &less, h, f);
+    if (!e)
+        *ask->clamp_to = less.max_completion;
+    return e;
+}
+
 enum err billing_hold(struct billing *b, struct db *db, const struct hold_ask *ask,
                       struct hold **out, struct fault *f) {
     enum err e = may_hold(b, f);
@@ -327,7 +385,7 @@ enum err billing_hold(struct billing *b, struct db *db, const struct hold_ask *a
     e = take_limits(b, ask, h, f);
     if (!e) {
         fill_opened(b, ask, h);
-        e = hold_money(b, db, ask, h, f);
+        e = hold_clamped(b, db, ask, h, f);
         if (e)
             limits_give(b->limits, &h->seats, -1);
     }

@@ -32,6 +32,9 @@ struct hold_ask {
     int64_t max_completion;    /* client's limit, else the model's default, times n */
     struct str request_id;
     struct limit_report *report; /* out, also when refused by a rate limit; may be NULL */
+    /* Given: an answer that can not be paid in full is held for as far as the money goes, and this
+     * is set to the tokens it may have (untouched otherwise). */
+    int64_t *clamp_to;
 };
 
 enum end_reason {
@@ -81,8 +84,9 @@ must_use enum err billing_hold(struct billing *b, struct db *db, const struct ho
 void billing_settle(struct billing *b, struct hold **hold, struct outcome *o);
 /* Cost of an answer so far, for x-tollgate-cost and hard stop. */
 int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usage *u);
-/* What is held for the call, for hard stop. */
-int64_t billing_held(const struct hold *h);
+/* True when an answer that used so much has used up what is held for it: time for a hard stop. */
+bool billing_used_up(const struct hold *h, const struct price *p, ratio group_ratio,
+                     const struct usage *so_far);
 
 /* Runs until billing_stop and everything is written (or deadline_ms passed after the stop). */
 void ledger_run(struct billing *b, struct db *db);

@@ -1,5 +1,6 @@
 #include "domain/billing/state.h"
 
+#include "domain/billing/partition.h"
 #include "door/conf.h"
 #include "door/queries.h"
 #include "util/clock.h"
@@ -13,6 +14,8 @@
 #define FOLD_MS 60000 /* busy leases are folded with each draw, idle ones when they go back */
 #define LEASES_PER_TURN 20
 #define TIDY_MS 60000
+#define MONTHS_MS 3600000
+#define RETRY_MONTHS_MS 60000
 #define GRACE_MS 10000 /* leases are not spent any more this long before others may take them */
 #define DEAD_BATCH 500
 #define HOSTS_MAX 256
@@ -254,6 +257,17 @@ static void expire_silent(struct billing *b, struct db *db) {
     free(ids.list);
 }
 
+/* --- months --------------------------------------------------------------------------------- */
+
+/* One worker of the site does it; a change that has to wait is tried again soon. */
+static void keep_months(struct billing *b, struct db *db, struct upkeep *u) {
+    struct q_ledger_first first;
+    enum err e = q_ledger_first(db, &(struct q_ledger_first_in){30}, &first);
+    if (!e && first.worker_id == b->bank.worker)
+        e = partition_keep(db, clock_unix_s(), b->conf->usage_keep_months, NULL);
+    u->partition_ms = clock_mono_ms() + (e ? RETRY_MONTHS_MS : MONTHS_MS);
+}
+
 /* --- all of it ------------------------------------------------------------------------------ */
 
 void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) {
@@ -273,6 +287,8 @@ void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) 
         keep_leases(b, db, u);
     if (now >= u->tidy_ms)
         tidy(b, db, u);
+    if (now >= u->partition_ms)
+        keep_months(b, db, u);
 }
 
 enum err upkeep_end(struct billing *b, struct db *db) {

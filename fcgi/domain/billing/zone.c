@@ -136,6 +136,12 @@ void zone_window(const struct zone *z, char window, int64_t at, int64_t *start, 
     *end = day_start(z, next);
 }
 
+void zone_month(int64_t at, int *year, int *month) {
+    int64_t y;
+    civil_of(floor_div(at, DAY), &y, month);
+    *year = (int)y;
+}
+
 static bool take_char(struct str *s, char c) {
     if (!s->n || s->p[0] != c)
         return false;
@@ -317,11 +323,14 @@ static struct zone *load(struct str name) {
     return loaded;
 }
 
+/* Known without any file: what everything falls back to. */
+static const struct zone utc = {.name = "UTC"};
+
 const struct zone *zone_get(struct str name) {
     static struct lock lock = LOCK_INIT;
     static struct list zones = {&zones, &zones};
-    if (!name.n)
-        name = STR("UTC");
+    if (!name.n || str_eqc(name, utc.name))
+        return &utc;
     if (!name_ok(name))
         return NULL;
     LOCKED(&lock);

@@ -15,5 +15,7 @@ struct zone; /* immutable */
 const struct zone *zone_get(struct str name);
 /* Seconds east of Greenwich at a moment (unix seconds). */
 int64_t zone_offset(const struct zone *z, int64_t at);
+/* The year and month (1..12) in UTC. */
+void zone_month(int64_t at, int *year, int *month);
 /* The window ('d' day, 'w' week from Monday, 'm' month) that `at` lies in: [*start, *end). */
 void zone_window(const struct zone *z, char window, int64_t at, int64_t *start, int64_t *end);
