@@ -66,9 +66,8 @@ int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usag
     return p ? price_cost(p, group_ratio, u) : 0;
 }
 
-bool billing_used_up(const struct hold *h, const struct price *p, ratio group_ratio,
-                     const struct usage *so_far) {
-    return h && h->amount > 0 && billing_cost(p, group_ratio, so_far) >= h->amount;
+int64_t billing_held(const struct hold *h) {
+    return h->amount;
 }
 
 size_t billing_backlog(struct billing *b) {

@@ -84,9 +84,8 @@ must_use enum err billing_hold(struct billing *b, struct db *db, const struct ho
 void billing_settle(struct billing *b, struct hold **hold, struct outcome *o);
 /* Cost of an answer so far, for x-tollgate-cost and hard stop. */
 int64_t billing_cost(const struct price *p, ratio group_ratio, const struct usage *u);
-/* True when an answer that used so much has used up what is held for it: time for a hard stop. */
-bool billing_used_up(const struct hold *h, const struct price *p, ratio group_ratio,
-                     const struct usage *so_far);
+/* What is held for the call, for hard stop. */
+int64_t billing_held(const struct hold *h);
 
 /* Runs until billing_stop and everything is written (or deadline_ms passed after the stop). */
 void ledger_run(struct billing *b, struct db *db);

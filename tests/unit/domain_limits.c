@@ -1,0 +1,183 @@
+#include "domain/billing/limits.h"
+#include "unit.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[64];
+
+static int setup(void **state) {
+    (void)state;
+    strcpy(dir, "/tmp/tollgate-limits.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char path[100];
+    snprintf(path, sizeof path, "%s/limits", dir);
+    unlink(path);
+    return rmdir(dir);
+}
+
+static struct limits *open_limits(int64_t worker) {
+    struct limits *l = NULL;
+    struct fault f = {0};
+    assert_int_equal(limits_open(dir, worker, &l, &f), OK);
+    return l;
+}
+
+static enum err take(struct limits *l, struct limit_rule r, int64_t tokens,
+                     struct limit_seats *seats, struct limit_report *report, struct fault *f) {
+    return limits_take(l, &r, 1, tokens, seats, report, f);
+}
+
+static const struct limit_rule rpm10 = {LIMIT_KEY, 1, 0, 10, 0, 0};
+
+static void requests_are_counted_to_the_limit_and_reported(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    struct limit_seats seats;
+    struct limit_report report;
+    struct fault f = {0};
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(take(l, rpm10, 5, &seats, &report, &f), OK);
+    assert_int_equal(report.requests.limit, 10);
+    assert_int_equal(report.requests.remaining, 0);
+    assert_in_range(report.requests.reset_ms, 55000, 65000);
+    assert_int_equal(report.tokens.limit, 0);
+    assert_int_equal(take(l, rpm10, 5, &seats, &report, &f), ERR_RATE_LIMIT);
+    assert_in_range(f.retry_after_s, 55, 65);
+    assert_string_equal(f.detail, "requests per minute per key, limit 10");
+    struct limit_rule other = rpm10;
+    other.id = 2;
+    assert_int_equal(take(l, other, 5, &seats, &report, &f), OK);
+    limits_close(&l);
+}
+
+static void tokens_that_were_not_used_come_back(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    struct limit_rule r = {LIMIT_KEY, 1, 0, 0, 1000, 0};
+    struct limit_seats seats;
+    struct limit_report report;
+    assert_int_equal(take(l, r, 900, &seats, NULL, NULL), OK);
+    struct limit_seats second;
+    assert_int_equal(take(l, r, 200, &second, NULL, NULL), ERR_RATE_LIMIT);
+    limits_give(l, &seats, 100);
+    assert_int_equal(take(l, r, 200, &second, &report, NULL), OK);
+    assert_int_equal(report.tokens.remaining, 700);
+    limits_close(&l);
+}
+
+static void a_refused_rule_counts_against_no_other(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    const struct limit_rule both[] = {{LIMIT_KEY, 1, 0, 100, 0, 0}, {LIMIT_GROUP, 1, 5, 1, 0, 0}};
+    struct limit_seats seats;
+    struct limit_report report;
+    assert_int_equal(limits_take(l, both, 2, 0, &seats, NULL, NULL), OK);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(limits_take(l, both, 2, 0, &seats, NULL, NULL), ERR_RATE_LIMIT);
+    assert_int_equal(limits_take(l, both, 1, 0, &seats, &report, NULL), OK);
+    assert_int_equal(report.requests.remaining, 98);
+    limits_close(&l);
+}
+
+static void a_dead_workers_seats_are_given_up(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    struct limit_rule r = {LIMIT_KEY, 1, 0, 0, 0, 2};
+    struct limit_seats seats;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct limits *mine = open_limits(2);
+        if (take(mine, r, 0, &seats, NULL, NULL) == OK &&
+            take(mine, r, 0, &seats, NULL, NULL) == OK)
+            raise(SIGKILL);
+        _exit(1);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(take(l, r, 0, &seats, NULL, NULL), ERR_RATE_LIMIT);
+    limits_worker_died(l, 2);
+    assert_int_equal(take(l, r, 0, &seats, NULL, NULL), OK);
+    limits_give(l, &seats, 0);
+    limits_close(&l);
+}
+
+static void hosts_share_a_limit_without_exceeding_it(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    struct limit_rule r = {LIMIT_KEY, 1, 0, 10, 0, 0};
+    int sum = 0;
+    for (int rank = 0; rank < 3; rank++) {
+        limits_share(l, rank, 3);
+        r.id = rank + 1; /* each host counts for itself */
+        struct limit_seats seats;
+        while (take(l, r, 0, &seats, NULL, NULL) == OK)
+            sum++;
+    }
+    assert_int_equal(sum, 10);
+    limits_close(&l);
+}
+
+#define PROCESSES 4
+#define THREADS 4
+
+static struct limits *shared;
+static _Atomic int *served;
+
+static void *hammer(void *arg) {
+    (void)arg;
+    struct limit_rule r = {LIMIT_KEY, 9, 0, 1000, 0, 5};
+    for (int i = 0; i < 2000; i++) {
+        struct limit_seats seats;
+        if (limits_take(shared, &r, 1, 1, &seats, NULL, NULL) != OK)
+            continue;
+        ++*served;
+        limits_give(shared, &seats, 1);
+    }
+    return NULL;
+}
+
+static void many_processes_and_threads_get_exactly_the_limit(void **state) {
+    (void)state;
+    served = mmap(NULL, sizeof *served, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(served, MAP_FAILED);
+    for (int p = 0; p < PROCESSES; p++)
+        if (fork() == 0) {
+            pthread_t t[THREADS];
+            shared = open_limits(10 + p);
+            for (int i = 0; i < THREADS; i++)
+                pthread_create(&t[i], NULL, hammer, NULL);
+            for (int i = 0; i < THREADS; i++)
+                pthread_join(t[i], NULL);
+            limits_close(&shared);
+            _exit(0);
+        }
+    for (int p = 0; p < PROCESSES; p++)
+        wait(NULL);
+    assert_int_equal(*served, 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(requests_are_counted_to_the_limit_and_reported, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(tokens_that_were_not_used_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_rule_counts_against_no_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_workers_seats_are_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(hosts_share_a_limit_without_exceeding_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_processes_and_threads_get_exactly_the_limit, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
