@@ -126,6 +126,8 @@ static enum err peek_body(struct exchange *x, const struct route *route, struct 
         e = gemini_path(x, route, f);
     if (!e && !x->peek.model.n)
         e = fault_field(f, ERR_MODEL_MISSING, "model", NULL);
+    /* the body is dropped as soon as it was sent; the name is needed until the end */
+    x->peek.model = arena_str(&x->mem, x->peek.model);
     return e;
 }
 
