@@ -10,6 +10,7 @@
 
 #define MAX_HEADER_LINES 8
 #define URL_MAX 8192
+#define MAX_KEYS_TRIED 3 /* of one channel for one request */
 
 /* Names of failures as log lines and usage rows have them. */
 static void note_failure(struct exchange *x, enum err e) {
@@ -57,16 +58,32 @@ static bool status_is_retryable(int status) {
     return status == 429 || status >= 500 || status == 401 || status == 403 || status == 408;
 }
 
+/* A channel's other keys may be good where one is refused or used up. */
+static bool has_another_key(const struct exchange *x) {
+    bool key_trouble =
+        x->upstream_status == 401 || x->upstream_status == 403 || x->upstream_status == 429;
+    size_t n = x->step ? x->step->channel->n_keys : 0;
+    return key_trouble && x->keys_tried < (n < MAX_KEYS_TRIED ? n : MAX_KEYS_TRIED);
+}
+
+static struct str another_key(const struct exchange *x) {
+    const struct channel *c = x->step->channel;
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (c->keys[i].p == x->key.p)
+            return c->keys[(i + 1) % c->n_keys];
+    return c->keys[0];
+}
+
 static bool on_head(void *ctx, const struct http_head *head) {
     struct exchange *x = ctx;
     x->activity_mono_us = x->relay->poller->now_us;
     x->upstream_status = head->status;
     x->retry_after_ms = head->retry_after_ms;
     x->upstream_id = arena_str(&x->mem, head->request_id);
-    if (status_is_retryable(head->status))
-        channel_failed(x);
-    else
+    if (!status_is_retryable(head->status))
         channel_ok(x);
+    else if (!has_another_key(x))
+        channel_failed(x);
     answer_head(x, head);
     attempt_arm(x); /* the silence allowed from now on may be shorter */
     return true;
@@ -160,7 +177,7 @@ static void start_http(struct exchange *x, struct str body) {
     if (x->rq.openai_beta.n)
         put_line(&l, arena_printf(&x->mem, "OpenAI-Beta: %.*s", STR_ARG(x->rq.openai_beta)));
     dialect_ops(dialect_of(x))
-        ->credentials(put_line, &l, s->key, x->rq.anthropic_version, x->rq.anthropic_beta);
+        ->credentials(put_line, &l, x->key, x->rq.anthropic_version, x->rq.anthropic_beta);
     counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_PROVIDER, 0, (int64_t)body.n);
     x->call = http_start(x->relay->http, &(struct http_ask){.method = "POST",
                                                             .url = url.p,
@@ -225,17 +242,7 @@ static void give_up(struct exchange *x, int64_t wait_ms) {
     answer_fault(x, END_UPSTREAM);
 }
 
-void attempt_next(struct exchange *x) {
-    const struct conf *c = x->relay->conf();
-    int64_t wait_ms = 0, now = clock_mono_us();
-    bool time_left = now - x->started_mono_us < c->upstream_total_timeout * 1000;
-    const struct plan_step *step =
-        time_left && x->attempts < c->upstream_max_attempts ? next_candidate(x, &wait_ms) : NULL;
-    if (!step) {
-        give_up(x, wait_ms);
-        return;
-    }
-    x->step = step;
+static void start_attempt(struct exchange *x, int64_t now) {
     x->attempts++;
     if (x->attempts > 1)
         counter_add(COUNTER_RETRIES, 1);
@@ -248,11 +255,32 @@ void attempt_next(struct exchange *x) {
     if (exchange_edit_body(x, &body) != OK) {
         fault_set(&x->fault, ERR_INTERNAL, NULL);
         answer_fault(x, END_REFUSED);
-    } else if (step->channel->type == CHANNEL_SANDBOX) {
+    } else if (x->step->channel->type == CHANNEL_SANDBOX) {
         run_sandbox(x, body);
     } else {
         start_http(x, body);
     }
+}
+
+void attempt_next(struct exchange *x) {
+    const struct conf *c = x->relay->conf();
+    int64_t wait_ms = 0, now = clock_mono_us();
+    bool time_left = now - x->started_mono_us < c->upstream_total_timeout * 1000;
+    bool may_try = time_left && x->attempts < c->upstream_max_attempts;
+    if (may_try && has_another_key(x)) {
+        x->key = another_key(x);
+        x->keys_tried++;
+    } else {
+        const struct plan_step *step = may_try ? next_candidate(x, &wait_ms) : NULL;
+        if (!step) {
+            give_up(x, wait_ms);
+            return;
+        }
+        x->step = step;
+        x->key = step->key;
+        x->keys_tried = 1;
+    }
+    start_attempt(x, now);
 }
 
 static void stop_call(struct exchange *x) {

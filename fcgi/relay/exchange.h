@@ -73,6 +73,8 @@ struct exchange {
     size_t next_step;             /* in plan */
     const struct plan_step *step; /* the running or last attempt's */
     int attempts;
+    struct str key;    /* the channel's key in use */
+    size_t keys_tried; /* of the running step's channel */
     struct http_call *call;
     struct buf sent; /* edited body, when the client's could not be sent as it is */
     int64_t first_attempt_mono_us, attempt_mono_us, activity_mono_us, wrote_mono_us,

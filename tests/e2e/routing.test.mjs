@@ -239,6 +239,18 @@ test('several keys of a channel take turns', async () => {
   for (const k of keys) assert.ok(used.filter((u) => u === `Bearer ${k}`).length >= 3, k);
 });
 
+for (const status of [401, 403, 429]) {
+  test(`a key that is refused with ${status} costs nobody an answer: the channel's other key is tried`, async () => {
+    const keys = [`sk-upstream-dead-${status}-abcdefghijklm`, `sk-upstream-good-${status}-abcdefghijklm`];
+    const model = await pair({ a: { key: keys } });
+    a.fallback = (x) => (x.headers.authorization === `Bearer ${keys[0]}` ? x.answer(status, { error: { message: 'no' } }) : x.answer(200, chatAnswer()));
+    for (let i = 0; i < 10; i++) assert.equal((await s.chat('x', { model })).status, 200);
+    const used = a.seen.map((x) => x.headers.authorization);
+    assert.ok(used.includes(`Bearer ${keys[0]}`), 'the bad key was tried');
+    assert.equal(b.seen.length, 0, 'the other channel was not needed');
+  });
+}
+
 test('a disabled channel is not asked, at the latest a second later', async () => {
   const model = await pair();
   await s.ctl(['channel', 'disable', `${model}-a`]);
