@@ -63,6 +63,13 @@ static const struct ctl_command commands[] = {
     {"channel", "delete", ctl_channel_delete, "CHANNEL", "delete a channel and its keys"},
     {"key", "scan", ctl_key_scan, "[--offline] [--prefix P] PATH...",
      "find keys of this site in files and say which are live"},
+    {"service", "add", ctl_service_add,
+     "--name N --prefix /PATH --base-url URL [--test-base-url URL] [--per-call-usd X]"
+     " [--header NAME] [--key-stdin]",
+     "put an HTTP upstream behind API keys; its credential is a line of standard input"},
+    {"service", "scope", ctl_service_scope, "--service N --name S --allow 'METHOD /PATH,...'",
+     "make a scope of a service, and its read-only variant S:read, or change its rules"},
+    {"service", "delete", ctl_service_delete, "NAME", "delete a service and its scopes"},
     {"audit", "verify", ctl_audit_verify, "", "check that no audit row was changed or removed"},
     {"prices", "import", ctl_prices_import, "[--dry-run] [--only-existing] FILE",
      "take prices from LiteLLM's model_prices_and_context_window.json"},

@@ -3,6 +3,7 @@
 #include "app/reply.h"
 #include "app/request.h"
 #include "app/routes.h"
+#include "app/service.h"
 
 #include "api/api.h"
 #include "api/metrics.h"
@@ -177,7 +178,8 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
     }
     enum err e = inference_admit(a, db, x, &pin, &f);
     if (!e)
-        e = inference_prepare(a, db, x, route, pin, &f);
+        e = x->service ? service_prepare(a, db, x, &f)
+                       : inference_prepare(a, db, x, route, pin, &f);
     if (!e)
         e = hand_over(a, x, &f);
     if (e) {
@@ -206,6 +208,8 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     }
     if (!e)
         e = route_find(x->rq.method, x->rq.path, &route, &f);
+    if (e == ERR_URL_UNKNOWN && service_find(a, db, x))
+        return relay_request(a, db, x, NULL) == OK;
     if (e) {
         reply_fault(&x->conn, &x->rq, &f, STR(""));
         return false;

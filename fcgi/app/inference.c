@@ -76,7 +76,7 @@ static enum err inflate_body(struct exchange *x, int64_t max, struct fault *f) {
     return OK;
 }
 
-static enum err read_body(const struct conf *c, struct exchange *x, struct fault *f) {
+enum err inference_read_body(const struct conf *c, struct exchange *x, struct fault *f) {
     struct fcgi_body_rule rule = {c->limit_body, c->body_deadline, c->body_min_rate};
     enum err e = x->rq.content_length > c->limit_body ? ERR_BODY_TOO_LARGE : OK;
     char *body = NULL;
@@ -237,7 +237,7 @@ enum err inference_prepare(struct app *a, struct db *db, struct exchange *x,
     if (!e)
         e = choose_groups(x->caller, x->catalog, &groups, f);
     if (!e)
-        e = read_body(app_conf(), x, f);
+        e = inference_read_body(app_conf(), x, f);
     if (!e)
         e = peek_body(x, route, f);
     if (!e)

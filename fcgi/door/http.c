@@ -261,8 +261,10 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
     if (strcmp(ask->method, "GET") == 0) {
         SET(c->easy, CURLOPT_HTTPGET, 1L);
+        SET(c->easy, CURLOPT_CUSTOMREQUEST, NULL); /* the handle may have had another call */
     } else {
         SET(c->easy, CURLOPT_POST, 1L);
+        SET(c->easy, CURLOPT_CUSTOMREQUEST, ask->method);
         SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.n);
         SET(c->easy, CURLOPT_POSTFIELDS, ask->body.p ? ask->body.p : "");
     }

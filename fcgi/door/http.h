@@ -41,7 +41,7 @@ struct http_conf {
 };
 
 struct http_ask {
-    const char *method; /* "POST", "GET" */
+    const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE"; copied */
     const char *url;
     const char *const *headers; /* NULL-terminated "Name: value" lines; copied */
     struct str body;            /* must stay valid until on_end */

@@ -36,12 +36,17 @@ static void write_head(struct exchange *x, struct buf *out, int status, struct s
         put_ms(out, "X-Tollgate-Overhead-Ms", x->first_attempt_mono_us - x->started_mono_us);
 }
 
+/* Models answer 200 or fail; a service's 201 or 204 is its own. */
+static int good_status(const struct exchange *x) {
+    return x->service && x->upstream_status ? x->upstream_status : 200;
+}
+
 /* Puts the head before the first bytes, so that both leave in one write. */
 static void commit(struct exchange *x, struct buf *out) {
     if (x->committed)
         return;
     x->committed = true;
-    write_head(x, out, 200, x->content_type);
+    write_head(x, out, good_status(x), x->content_type);
     head_end(out);
     if (x->call && http_sent(x->call, x->sent.n ? x->sent.n : x->body_n))
         exchange_drop_body(x);
@@ -266,7 +271,7 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     o->status = status;
     o->billable =
         !x->free_of_charge && answered && (end == END_OK || x->committed || x->client_gone);
-    if (o->billable)
+    if (o->billable && !x->service)
         bill(x, end);
     o->policy = s ? s->group->leave : LEAVE_CANCEL;
     o->price = x->model ? x->model->price : NULL;
@@ -326,7 +331,7 @@ static void finish(struct exchange *x, struct str last) {
 
 void answer_end(struct exchange *x, enum end_reason end) {
     if (!x->finished)
-        settle(x, end, x->committed ? 200 : 0);
+        settle(x, end, x->committed ? good_status(x) : 0);
     release(x);
 }
 
@@ -341,8 +346,8 @@ static void complete_whole(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     buf_clear(out);
     scan_finish(&x->scan);
-    settle(x, END_OK, 200);
-    write_head(x, out, 200, x->content_type);
+    settle(x, END_OK, good_status(x));
+    write_head(x, out, good_status(x), x->content_type);
     if (x->outcome.billable)
         head_line_i64(out, "X-Tollgate-Cost", x->outcome.cost);
     head_line_i64(out, "Content-Length", (int64_t)x->held.n);
@@ -382,12 +387,12 @@ void answer_complete(struct exchange *x) {
         finish(x, buf_view(out));
         return;
     }
-    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, 200);
+    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, good_status(x));
     finish(x, buf_view(out));
 }
 
 void answer_broken(struct exchange *x, enum end_reason end) {
-    settle(x, end, 200);
+    settle(x, end, good_status(x));
     if (x->mode != ANSWER_EVENTS || x->client_gone) {
         release(x); /* closing without an end makes the web server cut the client off */
         return;
@@ -420,6 +425,11 @@ void answer_provider_error(struct exchange *x) {
     if (x->upstream_status < 400) { /* a redirect is not followed: it would carry the key away */
         fault_set(&x->fault, ERR_UPSTREAM_INVALID, NULL);
         answer_fault(x, END_UPSTREAM);
+        return;
+    }
+    if (x->service) { /* its clients know its errors */
+        fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);
+        answer_body(x, x->upstream_status, x->content_type, buf_view(&x->held), END_UPSTREAM);
         return;
     }
     struct buf body AUTO(buf_free) = BUF(256u << 10);

@@ -21,6 +21,8 @@ static void note_failure(struct exchange *x, enum err e) {
 }
 
 static void channel_failed(struct exchange *x) {
+    if (x->service) /* it is no channel that another could stand in for */
+        return;
     const struct conf *c = x->relay->conf();
     struct cooldown_rule rule = {c->cooldown_failures, c->cooldown_first, c->cooldown_max};
     if (!host_channel_failed(x->relay->host, x->step->channel->id, &rule, x->retry_after_ms))
@@ -49,7 +51,7 @@ static unsigned attempt_result(const struct exchange *x, enum http_end end) {
 }
 
 static void channel_ok(struct exchange *x) {
-    if (host_channel_ok(x->relay->host, x->step->channel->id))
+    if (!x->service && host_channel_ok(x->relay->host, x->step->channel->id))
         LOG(LOG_EV_CHANNEL_BACK, log_i("channel", x->step->channel->id));
 }
 
@@ -187,6 +189,34 @@ static void start_http(struct exchange *x, struct str body) {
                                                             .ctx = x});
 }
 
+/* A call of a service goes out as it came, with the operator's credential in place of the key. */
+static void start_service(struct exchange *x, struct str body) {
+    struct buf url AUTO(buf_free) = BUF(URL_MAX);
+    struct lines l = {.mem = &x->mem};
+    const struct service *s = x->service;
+    if (dialect_url(&url, DIALECT_OPENAI, x->step->channel->base_url, x->service_path, x->rq.query,
+                    STR("")) != OK) {
+        note_failure(x, ERR_UPSTREAM_INVALID);
+        attempt_next(x);
+        return;
+    }
+    if (x->rq.content_type.n)
+        put_line(&l, arena_printf(&x->mem, "Content-Type: %.*s", STR_ARG(x->rq.content_type)));
+    put_line(&l, "User-Agent: tollgate");
+    put_line(&l, "Accept: */*");
+    put_line(&l, arena_printf(&x->mem, "X-Request-Id: %.*s", STR_ARG(x->rq.id)));
+    put_line(&l, arena_printf(&x->mem, "X-Tollgate-User: %lld", (long long)x->caller->user_id));
+    if (s->secret.n)
+        put_line(&l, arena_printf(&x->mem, "%.*s: %.*s", STR_ARG(s->header), STR_ARG(s->secret)));
+    x->call =
+        http_start(x->relay->http, &(struct http_ask){.method = arena_str(&x->mem, x->rq.method).p,
+                                                      .url = url.p,
+                                                      .headers = l.line,
+                                                      .body = body,
+                                                      .events = &events,
+                                                      .ctx = x});
+}
+
 /* The built-in provider goes through the same callbacks as a real one. */
 static void run_sandbox(struct exchange *x, struct str body) {
     struct sandbox_answer a AUTO(sandbox_answer_free) = {0};
@@ -221,7 +251,7 @@ static void reset_answer(struct exchange *x) {
 static const struct plan_step *next_candidate(struct exchange *x, int64_t *wait_ms) {
     while (x->next_step < x->plan.n) {
         const struct plan_step *s = &x->plan.steps[x->next_step++];
-        if (host_channel_ask(x->relay->host, s->channel->id) != HEALTH_COOLING)
+        if (x->service || host_channel_ask(x->relay->host, s->channel->id) != HEALTH_COOLING)
             return s;
         int64_t ms = host_channel_wait_ms(x->relay->host, s->channel->id);
         if (!*wait_ms || ms < *wait_ms)
@@ -255,6 +285,8 @@ static void start_attempt(struct exchange *x, int64_t now) {
     if (exchange_edit_body(x, &body) != OK) {
         fault_set(&x->fault, ERR_INTERNAL, NULL);
         answer_fault(x, END_REFUSED);
+    } else if (x->service) {
+        start_service(x, body);
     } else if (x->step->channel->type == CHANNEL_SANDBOX) {
         run_sandbox(x, body);
     } else {

@@ -32,12 +32,15 @@ void exchange_free(struct exchange **xp) {
     sse_free(&x->sse);
     caller_unref(&x->caller);
     catalog_unref(&x->catalog);
+    services_unref(&x->services);
     fcgi_close(&x->conn);
     arena_free(&x->mem);
 }
 
 enum err exchange_edit_body(struct exchange *x, struct str *body) {
     *body = str_of(x->body, x->body_n);
+    if (x->service)
+        return OK;
     struct edits e = {.max_tokens = x->clamp_max_tokens};
     if (!str_eq(x->step->model, x->peek.model))
         e.model = x->step->model;

@@ -9,6 +9,7 @@
 #include "domain/billing/billing.h"
 #include "domain/identity/caller.h"
 #include "domain/routing/plan.h"
+#include "domain/service/service.h"
 #include "door/fcgi.h"
 #include "door/http.h"
 #include "relay/dialect.h"
@@ -56,6 +57,11 @@ struct exchange {
     const struct caller *caller;
     struct catalog *catalog;
     struct str ip;
+
+    /* service: then there is no model, dialect or usage, only what a call costs */
+    struct services *services; /* keeps the service */
+    const struct service *service;
+    struct str service_path; /* behind its prefix */
 
     /* body */
     char *body;

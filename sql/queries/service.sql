@@ -1,0 +1,44 @@
+-- name: service_rows :many
+-- out: id:i64 name:str prefix:str base_url:str test_base_url:str header:str sealed:bytes? price_id:i64? call_quota:i64
+SELECT s.id, s.name, s.prefix, s.base_url, s.test_base_url, s.header, s.sealed, s.price_id,
+       COALESCE(p.call_quota, 0)
+FROM services s LEFT JOIN price_versions p ON p.id = s.price_id ORDER BY s.id;
+
+-- name: service_scope_rows :many
+-- out: bit:i64 service_id:i64 name:str rules:str
+SELECT bit, service_id, name, rules FROM service_scopes WHERE NOT deleted ORDER BY bit;
+
+-- name: service_by_name :one
+-- in: name:str
+-- out: id:i64
+SELECT id FROM services WHERE name = ? FOR UPDATE;
+
+-- name: service_insert :exec
+-- in: name:str prefix:str base_url:str test_base_url:str header:str sealed:bytes? price_id:i64?
+INSERT INTO services (name, prefix, base_url, test_base_url, header, sealed, price_id)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: service_delete :exec
+-- in: id:i64
+DELETE FROM services WHERE id = ?;
+
+-- name: service_scopes_delete :exec
+-- in: service_id:i64
+UPDATE service_scopes SET deleted = TRUE WHERE service_id = ?;
+
+-- name: service_scope_last :one
+-- out: bit:i64
+SELECT COALESCE(MAX(bit), 14) FROM service_scopes FOR UPDATE;
+
+-- name: service_scope_owner :one
+-- in: name:str
+-- out: service_id:i64
+SELECT service_id FROM service_scopes WHERE name = ? AND NOT deleted LIMIT 1;
+
+-- name: service_scope_update :exec
+-- in: rules:str service_id:i64 name:str
+UPDATE service_scopes SET rules = ? WHERE service_id = ? AND name = ? AND NOT deleted;
+
+-- name: service_scope_insert :exec
+-- in: bit:i64 service_id:i64 name:str rules:str
+INSERT INTO service_scopes (bit, service_id, name, rules) VALUES (?, ?, ?, ?);
