@@ -118,8 +118,7 @@ export class Stack {
       ...process.env,
       ASAN_OPTIONS: `log_path=${report}:detect_leaks=1:abort_on_error=0`,
       UBSAN_OPTIONS: `log_path=${report}:print_stacktrace=1`,
-      TSAN_OPTIONS: `log_path=${report}:suppressions=${path.join(root, 'tests/tsan.supp')}:history_size=4`,
-      LSAN_OPTIONS: `suppressions=${path.join(root, 'tests/lsan.supp')}`,
+      TSAN_OPTIONS: `log_path=${report}:history_size=4`,
     };
   }
 
