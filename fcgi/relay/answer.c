@@ -269,8 +269,10 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     bool answered = x->mode == ANSWER_EVENTS || x->mode == ANSWER_WHOLE || x->mode == ANSWER_BYTES;
     o->end = end;
     o->status = status;
-    o->billable =
-        !x->free_of_charge && answered && (end == END_OK || x->committed || x->client_gone);
+    /* who leaves while the provider works pays the prompt, which the provider has read */
+    bool left_early = x->client_gone && x->mode == ANSWER_NONE && x->attempts;
+    o->billable = !x->free_of_charge &&
+                  (left_early || (answered && (end == END_OK || x->committed || x->client_gone)));
     if (o->billable && !x->service)
         bill(x, end);
     o->policy = s ? s->group->leave : LEAVE_CANCEL;

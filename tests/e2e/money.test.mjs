@@ -1,0 +1,180 @@
+// Money over the wire: nobody spends what is not there, nobody gets an answer free by leaving, and a killed worker
+// neither loses a charge nor makes one twice.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { chatAnswer, chatChunk, chatStream, sleep, usage } from './lib/provider.mjs';
+import { Raw } from './lib/raw.mjs';
+import { Stack, eventually, slow } from './lib/stack.mjs';
+
+const CALL = 100; // quota of a call of the model "flat"
+let s;
+before(async () => {
+  s = await Stack.start({ workers: 4, conf: { 'upstream.max_attempts': '1' } });
+  s.mayDie = true;
+  s.provider.fallback = (x) => (x.json?.stream ? chatStream(x, { n: 3, gap: 5 }) : x.answer(200, chatAnswer('hello')));
+  await s.ctl(['model', 'add', 'flat', '--per-call-usd', '0.0002']);
+  s.models.add('flat');
+  await s.addChannel({ name: 'flat', url: `${s.provider.url}/v1`, models: ['flat'] });
+});
+after(() => s?.stop());
+
+const long = Boolean(process.env.TOLLGATE_LONG);
+
+/** `calls` calls from `clients` clients at once; how often each status came. */
+async function storm(keys, calls, clients, body = {}) {
+  const counts = {};
+  const codes = new Set();
+  let left = calls;
+  await Promise.all(Array.from({ length: clients }, async (_, i) => {
+    while (left-- > 0) {
+      const r = await s.chat('x', { model: 'flat', ...body }, { key: keys[i % keys.length] }).catch((e) => ({ status: e.code }));
+      counts[r.status] = (counts[r.status] ?? 0) + 1;
+      if (r.status === 429) codes.add(r.json.error.code);
+    }
+  }));
+  return { counts, codes: [...codes] };
+}
+
+async function reconciled() {
+  await s.ctl(['reconcile']); // exits with 1 and a list when the books are wrong
+}
+
+async function keyNamed(name) {
+  const r = await s.get(`/api/token/search?keyword=${name}`, { headers: { authorization: s.token } });
+  return r.json.data.items.find((k) => k.name === name);
+}
+
+const N = long || slow === 1 ? 1000 : 200;
+
+test(`200 clients and 4 workers spend a key's quota for exactly ${N} calls, and not one more`, async () => {
+  const key = await s.addKey('exact', ['--quota', String(N * CALL)]);
+  const { counts, codes } = await storm([key], N + 200, 200);
+  assert.deepEqual(counts, { 200: N, 429: 200 });
+  assert.deepEqual(codes, ['key_quota_exhausted']);
+  await eventually(async () => (await keyNamed('exact')).remain_quota === 0, 'nothing remains', 10000 * slow);
+  assert.equal((await keyNamed('exact')).used_quota, N * CALL);
+  await reconciled();
+});
+
+test(`five keys share their account's balance for exactly ${N} calls`, async () => {
+  const keys = [await s.addUser('five@example.org', N * CALL)];
+  for (let i = 1; i < 5; i++) keys.push(s.secret((await s.ctl(['key', 'add', '--user', 'five@example.org', '--name', `k${i}`, '--unlimited'])).trim().split(/\s/).at(-1)));
+  const { counts, codes } = await storm(keys, N + 100, 200);
+  assert.deepEqual(counts, { 200: N, 429: 100 });
+  assert.deepEqual(codes, ['insufficient_user_quota']);
+  await reconciled();
+});
+
+test('a daily budget lets exactly its calls through and tells when it starts anew', async () => {
+  const r = await s.request('POST', '/api/token?return=1', { headers: { authorization: s.token }, body: {
+    name: 'daily', unlimited_quota: true, budgets: [{ window: 'day', amount: 50 * CALL, timezone: 'Asia/Ho_Chi_Minh' }] } });
+  const key = s.secret(r.json.data.key);
+  const { counts, codes } = await storm([key], 80, 40);
+  assert.deepEqual(counts, { 200: 50, 429: 30 });
+  assert.deepEqual(codes, ['budget_exhausted']);
+  const refused = await s.chat('x', { model: 'flat' }, { key });
+  assert.ok(Number(refused.headers['retry-after']) > 0 && Number(refused.headers['retry-after']) <= 86400);
+  assert.ok(refused.json.error.resets_at > Date.now() / 1000);
+  await reconciled();
+});
+
+// --- leaving --------------------------------------------------------------------------------------------------------
+
+const moments = {
+  'before the first byte': async (x) => {
+    await Promise.race([x.closed, sleep(1500)]);
+    if (x.left === null) await chatStream(x, { n: 3, usage: usage(11, 20) });
+  },
+  'mid-stream': async (x) => {
+    x.stream();
+    for (let i = 0; i < 300 && x.left === null; i++) { x.event(chatChunk(`w${i} `)); await sleep(10); }
+    if (x.left === null) { x.event({ ...chatChunk(''), choices: [], usage: usage(11, 300) }); x.event('[DONE]'); x.end(); }
+  },
+  'after the last delta, before usage': async (x) => {
+    x.stream();
+    for (let i = 0; i < 20; i++) x.event(chatChunk(`w${i} `));
+    x.event({ ...chatChunk('end'), choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] });
+    for (let i = 0; i < 40 && x.left === null; i++) { await sleep(50); x.comment?.('still here'); }
+    if (x.left === null) { x.event({ ...chatChunk(''), choices: [], usage: usage(11, 20) }); x.event('[DONE]'); x.end(); }
+  },
+  'after [DONE]': async (x) => {
+    x.stream();
+    x.event(chatChunk('w0 '));
+    x.event({ ...chatChunk('end'), choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] });
+    x.event({ ...chatChunk(''), choices: [], usage: usage(11, 20) });
+    x.event('[DONE]');
+    await sleep(300);
+    x.end();
+  },
+};
+const until = { 'before the first byte': null, 'mid-stream': 'w3 ', 'after the last delta, before usage': 'stop', 'after [DONE]': '[DONE]' };
+
+for (const policy of ['cancel', 'drain'])
+  for (const [moment, play] of Object.entries(moments)) {
+    test(`policy ${policy}, a client that leaves ${moment} pays what the policy says`, async () => {
+      await s.ctl(['group', 'set', 'default', '--drain', policy === 'drain' ? 'yes' : 'no']);
+      await sleep(500);
+      const c = s.provider.play(play);
+      const id = `leave-${policy}-${Object.keys(moments).indexOf(moment)}`;
+      const r = await Raw.open(s.port);
+      r.send('GET', '/v1/models', { key: s.key });
+      await r.until('"data"');
+      r.send('POST', '/v1/chat/completions', { key: s.key, headers: { 'x-request-id': id },
+        body: { model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: c.mark }] } });
+      if (until[moment]) await r.until(until[moment]);
+      else await eventually(() => c.seen.length === 1, 'the provider is asked');
+      r.reset();
+      const row = await eventually(async () => (await s.sql(`SELECT * FROM usage_rows WHERE request_id = '${id}'`))[0], 'a usage row', 15000 * slow);
+      if (moment === 'after [DONE]') {
+        assert.deepEqual([row.prompt, row.completion, row.estimated], [11, 20, 0]);
+      } else if (policy === 'drain') {
+        assert.deepEqual([row.prompt, row.estimated], [11, 0], 'read to its end: the provider\'s own numbers');
+        assert.ok(row.completion >= 20);
+      } else if (moment === 'mid-stream') {
+        assert.ok(row.completion >= 3 && row.completion < 250 && row.estimated === 1, `${row.completion} estimated tokens of what was delivered`);
+      } else if (moment === 'before the first byte') {
+        assert.deepEqual([row.completion, row.estimated], [0, 1], 'the prompt, which the provider has read');
+      } else {
+        assert.ok(row.completion >= 20, `${row.completion} tokens: what was delivered is not free`);
+      }
+      assert.ok(row.cost > 0, 'not free');
+      assert.equal(row.policy, policy === 'drain' ? 1 : 0);
+      await reconciled();
+    });
+  }
+
+// --- kill -9 --------------------------------------------------------------------------------------------------------
+
+test('workers killed under mixed load: every answered call has one row, none two, and the books balance', async () => {
+  await s.ctl(['group', 'set', 'default', '--drain', 'no']);
+  const key = await s.addKey('killed', ['--unlimited']);
+  const answered = [];
+  let stop = false, n = 0;
+  const clients = Array.from({ length: 24 }, async (_, i) => {
+    while (!stop) {
+      const id = `kill-${i}-${n++}`;
+      const kind = i % 3;
+      const r = await s.chat('x', { model: 'gpt-4o-mini', stream: kind === 1 }, { key, headers: { 'x-request-id': id }, timeout: kind === 2 ? 20 : 30000 }).catch(() => null);
+      if (r?.status === 200 && (kind !== 1 || r.text.includes('[DONE]'))) answered.push(id);
+    }
+  });
+  const rounds = long ? 100 : 10;
+  for (let i = 0; i < rounds; i++) {
+    await sleep(150 + Math.random() * 250);
+    const pids = s.workers();
+    try { process.kill(pids[i % pids.length], 'SIGKILL'); } catch { /* already gone */ }
+  }
+  stop = true;
+  await Promise.all(clients);
+  assert.ok(answered.length > rounds * 5, `only ${answered.length} calls were answered`);
+  await eventually(() => s.workers().length === 4, 'the pool is whole again', 20000 * slow);
+  const rows = () => s.sql("SELECT request_id, COUNT(*) AS n FROM usage_rows WHERE request_id LIKE 'kill-%' GROUP BY request_id");
+  await eventually(async () => {
+    const seen = new Map((await rows()).map((r) => [r.request_id, r.n]));
+    return answered.every((id) => seen.has(id));
+  }, 'every answered call has its row', 30000 * slow);
+  assert.deepEqual((await rows()).filter((r) => r.n > 1), []);
+  await eventually(async () => (await s.sql('SELECT COUNT(*) AS n FROM leases l LEFT JOIN ledgers g USING (worker_id) WHERE g.state <> 1 AND (l.amount <> 0 OR l.settled <> 0)'))[0].n === 0,
+    'the dead hold no lease', 60000 * slow);
+  await reconciled();
+});
