@@ -73,6 +73,8 @@ struct host *ctl_host(struct ctl *c);
 /* One line of standard input without its end; on a terminal `prompt` is shown and nothing echoed.
  * ERR_FIELD_VALUE when there is none. */
 must_use enum err ctl_secret_line(struct ctl *c, const char *prompt, struct buf *out);
+/* For AUTO: overwrites and frees what held a secret. */
+void ctl_wipe(struct buf *b);
 /* All of standard input. */
 must_use enum err ctl_stdin(struct ctl *c, struct buf *out);
 

@@ -2,18 +2,11 @@
 
 #include "domain/admin/shelf.h"
 #include "door/queries.h"
-#include "util/secret.h"
 
 #include <stdio.h>
 
-static void wipe(struct buf *b) {
-    if (b->p)
-        secret_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 static enum err add(struct ctl *c, struct channel_new *n, bool with_keys) {
-    struct buf keys AUTO(wipe) = BUF((size_t)2 << 20);
+    struct buf keys AUTO(ctl_wipe) = BUF((size_t)2 << 20);
     enum err e = with_keys ? ctl_stdin(c, &keys) : OK;
     if (!e)
         e = ctl_keys(c);

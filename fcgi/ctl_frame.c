@@ -2,6 +2,7 @@
 
 #include "domain/billing/price.h"
 #include "domain/schema/migrate.h"
+#include "util/secret.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define SECRET_MAX 8192
+#define CTRL_C 3
 #define STDIN_MAX ((size_t)1 << 20)
 
 /* --- options -------------------------------------------------------------------------------- */
@@ -164,11 +166,13 @@ struct host *ctl_host(struct ctl *c) {
     return c->host;
 }
 
-static bool silence(bool quiet) {
-    struct termios t;
-    if (tcgetattr(STDIN_FILENO, &t) != 0)
+/* Without echo, and ^C is a byte like any other: it must not leave the terminal mute. */
+static bool silence(struct termios *before) {
+    if (tcgetattr(STDIN_FILENO, before) != 0)
         return false;
-    t.c_lflag = quiet ? t.c_lflag & ~(tcflag_t)ECHO : t.c_lflag | ECHO;
+    struct termios t = *before;
+    t.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    t.c_cc[VEOL] = CTRL_C; /* it ends the line, or it would wait for the line's end */
     return tcsetattr(STDIN_FILENO, TCSAFLUSH, &t) == 0;
 }
 
@@ -180,19 +184,29 @@ static bool read_byte(char *out) {
     return n == 1;
 }
 
+void ctl_wipe(struct buf *b) {
+    if (b->p)
+        secret_wipe(b->p, b->cap);
+    buf_free(b);
+}
+
 enum err ctl_secret_line(struct ctl *c, const char *prompt, struct buf *out) {
-    bool terminal = isatty(STDIN_FILENO) == 1;
-    if (terminal) {
+    struct termios before;
+    bool mute = false;
+    must(buf_room(out, SECRET_MAX + 2) != NULL); /* growing would leave copies behind */
+    if (isatty(STDIN_FILENO) == 1) {
         fprintf(stderr, "%s: ", prompt);
-        silence(true);
+        mute = silence(&before);
     }
     char byte = 0;
-    while (out->n <= SECRET_MAX && read_byte(&byte) && byte != '\n')
+    while (out->n <= SECRET_MAX && read_byte(&byte) && byte != '\n' && !(mute && byte == CTRL_C))
         buf_putc(out, byte);
-    if (terminal) {
-        silence(false);
+    if (mute) {
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
         fputc('\n', stderr);
     }
+    if (mute && byte == CTRL_C)
+        return fault_set(&c->fault, ERR_FIELD_VALUE, "interrupted");
     if (out->n && out->p[out->n - 1] == '\r')
         out->p[--out->n] = 0;
     if (!out->n || out->n > SECRET_MAX || out->failed)

@@ -3,18 +3,11 @@
 #include "domain/admin/account.h"
 #include "domain/admin/shelf.h"
 #include "door/queries.h"
-#include "util/secret.h"
 
 #include <stdio.h>
 
-static void wipe(struct buf *b) {
-    if (b->p)
-        secret_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 static enum err add(struct ctl *c, struct account_new *n) {
-    struct buf password AUTO(wipe) = BUF(16384);
+    struct buf password AUTO(ctl_wipe) = BUF(16384);
     enum err e = ctl_secret_line(c, "password", &password);
     if (!e)
         e = ctl_db(c);
@@ -87,7 +80,7 @@ static enum err answer(struct ctl *c, int64_t id, const char *what) {
 }
 
 CTL_HANDLER(ctl_user_passwd) {
-    struct buf password AUTO(wipe) = BUF(16384);
+    struct buf password AUTO(ctl_wipe) = BUF(16384);
     int64_t id;
     enum err e = find(c, a, &id);
     if (!e)
