@@ -8,6 +8,7 @@ import { execFile, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -99,7 +100,7 @@ export class Stack {
     Object.assign(this.conf, more);
     const all = {
       'run.dir': path.join(this.dir, 'run'), 'secrets.dir': path.join(this.dir, 'secrets'), 'log.file': path.join(this.dir, 'log/tollgate.log'),
-      'db.hosts': path.join(this.dbDir, 'db.sock'), 'db.name': this.dbName, 'db.user': 'root', 'sync.interval': '50ms',
+      'db.hosts': path.join(this.dbDir, 'db.sock'), 'db.name': this.dbName, 'db.user': os.userInfo().username, 'sync.interval': '50ms',
       'ledger.flush_interval': '10ms', ...this.conf,
     };
     fs.writeFileSync(this.confFile(), Object.entries(all).map(([k, v]) => `${k} = ${v}\n`).join(''), { mode: 0o600 });
