@@ -156,14 +156,22 @@ DELETE FROM ledgers WHERE state = 3 AND beat_s < UNIX_TIMESTAMP() - ? LIMIT 1000
 
 -- What calls leave behind.
 
+-- name: usage_ids_lock :one
+-- out: next_id:i64
+SELECT next_id FROM id_blocks WHERE name = 'usage' FOR UPDATE;
+
+-- name: usage_ids_take :exec
+-- in: n:i64
+UPDATE id_blocks SET next_id = next_id + ? WHERE name = 'usage';
+
 -- name: usage_add :bulk
--- in: created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool started_us:i64 first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str
-INSERT INTO usage_rows (created_s, type, user_id, key_id, group_id, channel_id, price_id,
+-- in: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool started_us:i64 first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str
+INSERT INTO usage_rows (id, created_s, type, user_id, key_id, group_id, channel_id, price_id,
   group_ratio, cost, prompt, completion, cached, cache_write_5m, cache_write_1h, image_in, audio_in,
   audio_out, reasoning, searches, status, attempts, end_reason, policy, stream, test_mode, estimated,
   interrupted, started_us, first_byte_us, duration_us, request_id, upstream_request_id, model,
   upstream_model, ip, endpoint, error_code, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
   ?, ?, ?, ?, ?, ?, ?);
 
 -- name: hourly_add :bulk

@@ -44,10 +44,19 @@ CREATE TABLE IF NOT EXISTS ledgers (
   KEY by_state (state, beat_s)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- Numbers are drawn in blocks: an AUTO_INCREMENT of a partitioned table goes back when a partition is
+-- made while rows are inserted.
+CREATE TABLE IF NOT EXISTS id_blocks (
+  name        VARCHAR(32) CHARACTER SET ascii NOT NULL,
+  next_id     BIGINT NOT NULL,
+  PRIMARY KEY (name)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+INSERT IGNORE INTO id_blocks (name, next_id) VALUES ('usage', 1);
+
 -- One row a metered call, never changed. type as in the log API: 1 top-up, 2 call, 3 management,
 -- 5 failed call, 6 refund. Partitions of a month are made ahead and dropped by the ledger.
 CREATE TABLE IF NOT EXISTS usage_rows (
-  id                  BIGINT NOT NULL AUTO_INCREMENT,
+  id                  BIGINT NOT NULL AUTO_INCREMENT, -- the ledger's rows have theirs from id_blocks
   created_s           BIGINT NOT NULL,
   type                TINYINT NOT NULL,
   user_id             BIGINT NOT NULL,

@@ -134,9 +134,10 @@ static void count(enum err e) {
         n_quota++;
     else if (e == ERR_RATE_LIMIT)
         n_rate++;
-    else if (e == ERR_DB_AWAY || e == ERR_JOURNAL_FULL)
-        n_away++;
-    else {
+    else if (e == ERR_DB_AWAY || e == ERR_JOURNAL_FULL) {
+        if (!n_away++)
+            fprintf(stderr, "teller: %s\n", err_code(e));
+    } else {
         fprintf(stderr, "teller: %s\n", err_code(e));
         n_other++;
     }

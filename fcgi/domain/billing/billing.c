@@ -28,6 +28,7 @@ struct billing *billing_new(const struct conf *conf) {
         b->host[0] = '\0';
     leases_init(&b->leases);
     queue_init(&b->ended);
+    queue_init(&b->written);
     b->bank = (struct bank){.run_dir = b->run_dir, .leases = &b->leases, .next_op = 1};
     while (b->bank.worker <= 0)
         crypt_random(&b->bank.worker, sizeof b->bank.worker);
@@ -40,6 +41,7 @@ struct billing *billing_new(const struct conf *conf) {
         limits_open(b->run_dir, b->bank.worker, &b->limits, &f) != OK)
         give_up(&f);
     b->bell = bell_open(b->run_dir, b->bank.worker);
+    writer_start(b);
     return b;
 }
 
@@ -49,15 +51,17 @@ void billing_free(struct billing **bp) {
     *bp = NULL;
     if (!b)
         return;
+    writer_stop(b);
     journal_close(&b->journal, b->backlog == 0 && !b->good_until_ms);
     limits_close(&b->limits);
     base_closep(&b->bell);
     struct list rest;
     list_init(&rest);
-    queue_take(&b->ended, &rest);
+    queue_take(&b->written, &rest);
     LIST_EACH_SAFE (n, next, &rest)
         free(CONTAINER_OF(n, struct hold, node));
     queue_free(&b->ended);
+    queue_free(&b->written);
     leases_free(&b->leases);
     free(b);
 }
@@ -76,7 +80,7 @@ size_t billing_backlog(struct billing *b) {
 
 void billing_stop(struct billing *b, int64_t deadline_ms) {
     b->stop_at_ms = clock_mono_ms() + deadline_ms;
-    queue_wake(&b->ended);
+    queue_wake(&b->written);
 }
 
 /* --- what pays ------------------------------------------------------------------------------ */
@@ -175,32 +179,34 @@ struct wanted { /* what must be drawn */
     size_t n;
 };
 
-/* Takes what the leases cover; leaves the rest in *w. On a timeout everything is given back. */
+/* Takes what the leases cover; leaves the rest in *w. When one can not be had everything is given
+ * back: ERR_DB_AWAY, or ERR_USER_QUOTA for share *refused. */
 static enum err take_leases(struct hold *h, const struct caller *c, int64_t deadline,
-                            struct wanted *w) {
+                            struct wanted *w, size_t *refused) {
     bool taken[SHARE_MAX] = {0};
     enum take got = TAKE_OK;
     w->n = 0;
-    for (size_t i = 0; i < h->opened.n_shares && got != TAKE_TIMEOUT; i++) {
+    for (size_t i = 0; i < h->opened.n_shares && got <= TAKE_DRAW; i++) {
         const struct share *s = &h->opened.shares[i];
         int64_t mine = 0;
         if (s->unlimited)
             continue;
         got = lease_take(h->leases[i], s->amount, deadline, &mine);
         taken[i] = got == TAKE_OK;
+        *refused = i;
         if (got != TAKE_DRAW)
             continue;
         w->share[w->n] = i;
         w->draws[w->n++] = (struct draw){h->leases[i], s->amount, mine, start_of(c, &s->id)};
     }
-    if (got != TAKE_TIMEOUT)
+    if (got <= TAKE_DRAW)
         return OK;
     for (size_t i = 0; i < w->n; i++)
         lease_undrawn(w->draws[i].lease, w->draws[i].mine);
     for (size_t i = 0; i < h->opened.n_shares; i++)
         if (taken[i])
             lease_cancel(h->leases[i], h->opened.shares[i].amount);
-    return ERR_DB_AWAY;
+    return got == TAKE_REFUSED ? ERR_USER_QUOTA : ERR_DB_AWAY;
 }
 
 static bool drawn_by_us(const struct wanted *w, size_t share) {
@@ -214,12 +220,12 @@ static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const
                          struct fault *f) {
     int64_t deadline = clock_mono_ms() + BILLING_WAIT_MS;
     struct wanted w;
-    enum err e = take_leases(h, c, deadline, &w);
+    size_t short_of = 0;
+    enum err e = take_leases(h, c, deadline, &w, &short_of);
     if (e)
-        return away(f);
+        return e == ERR_USER_QUOTA ? refuse(h, c, short_of, f) : away(f);
     if (!w.n)
         return OK;
-    size_t short_of = 0;
     e = draw_all(&b->bank, db, w.draws, w.n, deadline, &short_of);
     if (!e)
         return OK;
@@ -305,6 +311,10 @@ static enum err hold_money(struct billing *b, struct db *db, const struct hold_a
     for (size_t i = 0; i < h->opened.n_shares; i++)
         h->leases[i] = lease_pin(&b->leases, &h->opened.shares[i].id);
     e = hold_all(b, db, h, ask->caller, f);
+    if (!e && clock_mono_ms() >= b->good_until_ms) { /* we slept, and the leases may be others' */
+        drop_leases(h, h->opened.n_shares);
+        e = away(f);
+    }
     if (!e) {
         e = journal_open_call(b->journal, &h->opened);
         if (e) {

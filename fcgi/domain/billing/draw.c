@@ -263,24 +263,6 @@ static enum err give_back(struct bank *bank, struct db *db, struct lease *l, int
     return e;
 }
 
-enum err draw_return(struct bank *bank, struct db *db, struct lease *l, bool *again) {
-    int64_t amount;
-    switch (lease_strip(l, &amount)) {
-    case STRIP_OK:
-        break;
-    case STRIP_BUSY:
-        *again = true;
-        return OK;
-    case STRIP_WAITING:
-        return q_lease_unrecall(
-            db, &(struct q_lease_unrecall_in){bank->worker, l->id.kind, l->id.id, l->id.period},
-            NULL);
-    }
-    enum err e = give_back(bank, db, l, &amount, true);
-    lease_undrawn(l, amount);
-    return e;
-}
-
 struct folding {
     struct bank *bank;
     const struct allow_id *id;
@@ -315,13 +297,51 @@ enum err draw_fold(struct bank *bank, struct db *db, const struct allow_id *id) 
     return db_transaction(db, true, run_fold, &f);
 }
 
-static enum err recall(struct bank *bank, struct db *db, const struct allow_id *id, bool *asked) {
+struct recalling {
+    const struct bank *bank;
+    const struct allow_id *id;
+    bool asked;
+};
+
+static enum err run_recall(struct db *db, void *ctx) {
+    struct recalling *r = ctx;
     struct db_done done;
     enum err e = q_lease_recall(
-        db, &(struct q_lease_recall_in){id->kind, id->id, id->period, bank->worker}, &done);
-    *asked = !e && done.affected > 0;
+        db, &(struct q_lease_recall_in){r->id->kind, r->id->id, r->id->period, r->bank->worker},
+        &done);
+    r->asked = !e && done.affected > 0;
+    return e;
+}
+
+static enum err recall(struct bank *bank, struct db *db, const struct allow_id *id, bool *asked) {
+    struct recalling r = {bank, id, false};
+    enum err e = db_transaction(db, true, run_recall, &r);
+    *asked = !e && r.asked;
     if (*asked)
         bell_ring(bank->run_dir, bank->worker);
+    return e;
+}
+
+static enum err run_unrecall(struct db *db, void *ctx) {
+    const struct recalling *r = ctx;
+    return q_lease_unrecall(
+        db, &(struct q_lease_unrecall_in){r->bank->worker, r->id->kind, r->id->id, r->id->period},
+        NULL);
+}
+
+enum err draw_return(struct bank *bank, struct db *db, struct lease *l, bool *again) {
+    int64_t amount;
+    switch (lease_strip(l, &amount)) {
+    case STRIP_OK:
+        break;
+    case STRIP_BUSY:
+        *again = true;
+        return OK;
+    case STRIP_WAITING:
+        return db_transaction(db, true, run_unrecall, &(struct recalling){bank, &l->id, false});
+    }
+    enum err e = give_back(bank, db, l, &amount, true);
+    lease_undrawn(l, amount);
     return e;
 }
 
@@ -340,24 +360,31 @@ static enum err await_recalled(struct bank *bank, struct db *db, const struct al
     }
 }
 
-/* What this worker holds of a short allowance goes back first: two workers that keep a half each
- * would both refuse what one of them could serve. */
-static enum err gather(struct bank *bank, struct db *db, struct draw *d, int64_t deadline_ms,
-                       bool *asked) {
+/* What this worker has at hand goes back first: two workers that keep a half each would both refuse
+ * what one of them could serve, and workers that wait for each other's leases would wait for ever.
+ */
+static enum err gather(struct bank *bank, struct db *db, struct draw *draws, size_t n,
+                       size_t short_of, int64_t deadline_ms, bool *asked) {
     enum err e = OK;
-    if (d->mine)
-        e = give_back(bank, db, d->lease, &d->mine, false);
-    lease_waits(d->lease);
+    for (size_t i = 0; i < n && !e; i++) {
+        if (draws[i].mine)
+            e = give_back(bank, db, draws[i].lease, &draws[i].mine, false);
+        lease_waits(draws[i].lease);
+    }
+    const struct allow_id *id = &draws[short_of].lease->id;
     if (!e)
-        e = recall(bank, db, &d->lease->id, asked);
+        e = recall(bank, db, id, asked);
     if (!e && *asked)
-        e = await_recalled(bank, db, &d->lease->id, deadline_ms);
+        e = await_recalled(bank, db, id, deadline_ms);
     return e;
 }
 
-static void end_all(struct draw *draws, size_t n) {
+static void end_all(struct draw *draws, size_t n, size_t refused) {
     for (size_t i = 0; i < n; i++)
-        lease_undrawn(draws[i].lease, draws[i].mine);
+        if (i == refused)
+            lease_refused(draws[i].lease, draws[i].need, draws[i].mine);
+        else
+            lease_undrawn(draws[i].lease, draws[i].mine);
 }
 
 enum err draw_all(struct bank *bank, struct db *db, struct draw *draws, size_t n,
@@ -373,12 +400,12 @@ enum err draw_all(struct bank *bank, struct db *db, struct draw *draws, size_t n
             e = ERR_USER_QUOTA;
         if (!e) {
             recalled[*short_of] = exact = true;
-            e = gather(bank, db, &draws[*short_of], deadline_ms, &asked);
+            e = gather(bank, db, draws, n, *short_of, deadline_ms, &asked);
         }
         if (!e && !asked && draws[*short_of].mine == 0)
             e = ERR_USER_QUOTA;
         if (e) {
-            end_all(draws, n);
+            end_all(draws, n, e == ERR_USER_QUOTA ? *short_of : n);
             return e;
         }
     }

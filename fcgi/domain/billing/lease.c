@@ -108,6 +108,7 @@ static bool wait_drawn(struct lease *l, int64_t deadline_ms) {
 
 enum take lease_take(struct lease *l, int64_t need, int64_t deadline_ms, int64_t *mine) {
     LOCKED(&l->shard->lock);
+    uint64_t came = l->draw;
     while (l->drawing && l->avail < need)
         if (!wait_drawn(l, deadline_ms))
             return TAKE_TIMEOUT;
@@ -115,6 +116,9 @@ enum take lease_take(struct lease *l, int64_t need, int64_t deadline_ms, int64_t
         hold(l, need);
         return TAKE_OK;
     }
+    if (l->refused > came && l->refused_need <= need)
+        return TAKE_REFUSED;
+    l->draw++;
     *mine = l->avail;
     l->avail = 0;
     l->drawing = true;
@@ -136,6 +140,14 @@ void lease_drawn(struct lease *l, int64_t need, int64_t mine, int64_t drawn) {
 void lease_undrawn(struct lease *l, int64_t mine) {
     LOCKED(&l->shard->lock);
     l->avail += mine;
+    end_draw(l);
+}
+
+void lease_refused(struct lease *l, int64_t need, int64_t mine) {
+    LOCKED(&l->shard->lock);
+    l->avail += mine;
+    l->refused = l->draw;
+    l->refused_need = need;
     end_draw(l);
 }
 

@@ -43,6 +43,9 @@ struct lease {
     int64_t used_ms, folded_ms;
     int pins;
     bool drawing, waiting;
+    uint64_t draw;        /* number of the current or last draw */
+    uint64_t refused;     /* the last draw that the allowance could not pay */
+    int64_t refused_need; /* and what it wanted */
 };
 
 #define LEASE_SHARDS 64
@@ -63,13 +66,16 @@ void leases_free(struct leases *ls);
 struct lease *lease_pin(struct leases *ls, const struct allow_id *id);
 void lease_unpin(struct lease *l);
 
-enum take { TAKE_OK, TAKE_DRAW, TAKE_TIMEOUT };
+enum take { TAKE_OK, TAKE_DRAW, TAKE_REFUSED, TAKE_TIMEOUT };
 /* deadline_ms: of clock_mono_ms. */
 must_use enum take lease_take(struct lease *l, int64_t need, int64_t deadline_ms, int64_t *mine);
 /* `drawn` came from the database on top of `mine`: need is held now, the rest is available. */
 void lease_drawn(struct lease *l, int64_t need, int64_t mine, int64_t drawn);
 /* Nothing came: `mine` is available again. */
 void lease_undrawn(struct lease *l, int64_t mine);
+/* The allowance can not pay: the same, and whoever waits for as much or more is refused, too, if it
+ * came before this draw began. */
+void lease_refused(struct lease *l, int64_t need, int64_t mine);
 /* How much more than the need a draw should bring: half a minute of the recent burn, at least 16
  * calls like this one. */
 int64_t lease_cushion(struct lease *l, int64_t need);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define BATCH_MAX 5000
+#define IDS_AT_ONCE 10000
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
 
@@ -185,10 +186,31 @@ static enum err run_apply(struct db *db, void *ctx) {
     return e;
 }
 
-enum err ledger_apply(struct db *db, int64_t worker, struct bill *const *bills, size_t n) {
+static enum err run_ids(struct db *db, void *ctx) {
+    struct usage_ids *ids = ctx;
+    struct q_usage_ids_lock got;
+    enum err e = q_usage_ids_lock(db, &got);
+    if (!e)
+        e = q_usage_ids_take(db, &(struct q_usage_ids_take_in){IDS_AT_ONCE}, NULL);
+    if (!e)
+        *ids = (struct usage_ids){got.next_id, IDS_AT_ONCE};
+    return e;
+}
+
+enum err ledger_apply(struct db *db, struct usage_ids *ids, int64_t worker,
+                      struct bill *const *bills, size_t n) {
+    if (ids->left < (int64_t)n) { /* an outcome that is unknown costs a block of numbers at most */
+        enum err e = db_transaction(db, true, run_ids, ids);
+        if (e)
+            return e;
+    }
     struct apply a = {.worker = worker, .bills = bills, .n = n};
     prepare(&a);
+    for (size_t i = 0; i < n; i++)
+        a.usage[i].id = ids->next + (int64_t)i;
     enum err e = db_transaction(db, true, run_apply, &a);
+    ids->next += (int64_t)n;
+    ids->left -= (int64_t)n;
     if (!e)
         counter_add(COUNTER_LEDGER_ROWS, (int64_t)n);
     free(a.usage);
@@ -203,27 +225,9 @@ struct ledger {
     struct billing *b;
     struct db *db;
     struct list waiting; /* of struct hold: in the journal, not in the database */
-    uint64_t next_seq;
     struct upkeep upkeep;
     int64_t retry_ms, retry_at_ms;
 };
-
-/* Ended calls get their order here and go to the journal in one write. */
-static void write_journal(struct ledger *l, struct list *ended, size_t n) {
-    struct bill **bills AUTO(base_freep) = base_alloc((n + 1) * sizeof(struct bill *));
-    struct opened **opened AUTO(base_freep) = base_alloc((n + 1) * sizeof(struct opened *));
-    size_t i = 0;
-    LIST_EACH_SAFE (node, next, ended) {
-        struct hold *h = CONTAINER_OF(node, struct hold, node);
-        h->bill.seq = l->next_seq++;
-        bills[i] = &h->bill;
-        opened[i++] = &h->opened;
-        list_remove(node);
-        list_push(&l->waiting, node);
-    }
-    if (n && !journal_end(l->b->journal, bills, opened, n))
-        LOG(LOG_EV_LEDGER_FAILED, log_s("journal", "write"), log_i("calls", (int64_t)n));
-}
 
 static void forget(struct ledger *l, struct hold *h) {
     for (size_t i = 0; i < h->opened.n_shares; i++) {
@@ -251,7 +255,7 @@ static bool write_batch(struct ledger *l) {
     size_t most = (size_t)l->b->conf->ledger_batch, n = gather(l, bills, most);
     if (!n)
         return false;
-    enum err e = ledger_apply(l->db, l->b->bank.worker, bills, n);
+    enum err e = ledger_apply(l->db, &l->b->ids, l->b->bank.worker, bills, n);
     if (e) {
         l->retry_ms = l->retry_ms ? l->retry_ms * 2 : RETRY_FIRST_MS;
         l->retry_ms = l->retry_ms < RETRY_MAX_MS ? l->retry_ms : RETRY_MAX_MS;
@@ -268,7 +272,7 @@ static bool write_batch(struct ledger *l) {
 
 /* Until something ended or the bell rang, at most until the next duty. True when rung. */
 static bool sleep_until_needed(struct ledger *l) {
-    struct pollfd fds[] = {{.fd = queue_fd(&l->b->ended), .events = POLLIN},
+    struct pollfd fds[] = {{.fd = queue_fd(&l->b->written), .events = POLLIN},
                            {.fd = l->b->bell, .events = POLLIN}};
     int64_t flush = l->b->conf->ledger_flush_interval;
     int wait = l->upkeep.again ? 5 : flush < 100 ? (int)flush : 100;
@@ -281,10 +285,7 @@ static bool sleep_until_needed(struct ledger *l) {
 
 static bool turn(struct ledger *l) {
     bool rung = sleep_until_needed(l);
-    struct list ended;
-    list_init(&ended);
-    size_t n = queue_take(&l->b->ended, &ended);
-    write_journal(l, &ended, n);
+    queue_take(&l->b->written, &l->waiting);
     while (clock_mono_ms() >= l->retry_at_ms && write_batch(l))
         ;
     if (clock_mono_ms() >= l->retry_at_ms)
@@ -294,7 +295,7 @@ static bool turn(struct ledger *l) {
 }
 
 void ledger_run(struct billing *b, struct db *db) {
-    struct ledger l = {.b = b, .db = db, .next_seq = 1};
+    struct ledger l = {.b = b, .db = db};
     must(b->conf->ledger_batch <= BATCH_MAX);
     list_init(&l.waiting);
     while (turn(&l))

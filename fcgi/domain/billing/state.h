@@ -6,6 +6,11 @@
 #include "domain/billing/journal.h"
 #include "util/queue.h"
 
+/* Numbers for usage rows. Ledger thread. */
+struct usage_ids {
+    int64_t next, left;
+};
+
 struct billing {
     const struct conf *conf;
     char run_dir[512], host[256];
@@ -14,7 +19,10 @@ struct billing {
     struct journal *journal;
     struct limits *limits;
     int bell;
-    struct queue ended; /* of struct hold: settled, on their way to the database */
+    struct queue ended;   /* of struct hold: settled, on their way to the journal */
+    struct queue written; /* of struct hold: in the journal, on their way to the database */
+    pthread_t writer;     /* takes from the one, puts into the other */
+    struct usage_ids ids;
     _Atomic int64_t backlog;
     _Atomic int64_t good_until_ms; /* until then (clock_mono_ms) leases may be spent; 0 = never */
     _Atomic int64_t stop_at_ms;    /* 0 = running */
@@ -30,9 +38,15 @@ struct hold {
     struct bill bill;
 };
 
+/* Ended calls go to the journal by a thread of their own, so that a database that hangs does not keep
+ * them in memory only. writer_stop waits for it. */
+void writer_start(struct billing *b);
+void writer_stop(struct billing *b);
+
 /* Writes a worker's ended calls in one transaction, leaving out what it has written before. bills
  * are in the order of their seq. */
-must_use enum err ledger_apply(struct db *db, int64_t worker, struct bill *const *bills, size_t n);
+must_use enum err ledger_apply(struct db *db, struct usage_ids *ids, int64_t worker,
+                               struct bill *const *bills, size_t n);
 
 /* The ledger's duties beside writing: upkeep_tick with every turn of the ledger, upkeep_end when
  * the last call is written. */

@@ -20,6 +20,18 @@
 #define DEAD_BATCH 500
 #define HOSTS_MAX 256
 
+/* --- months --------------------------------------------------------------------------------- */
+
+/* One worker of the site does it, and each that joins looks; a change that has to wait, or that
+ * somebody else has just made, is looked at again soon. */
+static void keep_months(struct billing *b, struct db *db, struct upkeep *u) {
+    struct q_ledger_first first = {0};
+    enum err e = q_ledger_first(db, &(struct q_ledger_first_in){30}, &first);
+    if (!e && (!u->joined || first.worker_id == b->bank.worker))
+        e = partition_keep(db, clock_unix_s(), b->conf->usage_keep_months, NULL);
+    u->partition_ms = clock_mono_ms() + (e ? RETRY_MONTHS_MS : MONTHS_MS);
+}
+
 /* --- being alive ---------------------------------------------------------------------------- */
 
 struct hosts {
@@ -55,6 +67,8 @@ static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
             leases_fenced(&b->leases);
         }
     }
+    if (!e && !u->joined) /* before the first row: what lies in a partition need not be moved */
+        keep_months(b, db, u);
     if (e)
         return e;
     u->joined = true;
@@ -165,22 +179,23 @@ static enum err release(struct db *db, int64_t worker, int64_t state) {
     return db_transaction(db, true, run_release, &r);
 }
 
-static enum err apply_all(struct db *db, int64_t worker, struct bill *bills, size_t n) {
+static enum err apply_all(struct billing *b, struct db *db, int64_t worker, struct bill *bills,
+                          size_t n) {
     struct bill *batch[DEAD_BATCH];
     enum err e = OK;
     for (size_t at = 0; at < n && !e;) {
         size_t k = 0;
         while (k < DEAD_BATCH && at < n)
             batch[k++] = &bills[at++];
-        e = ledger_apply(db, worker, batch, k);
+        e = ledger_apply(db, &b->ids, worker, batch, k);
     }
     return e;
 }
 
 /* The calls under way get the numbers after the last ended one, in the order of their serials: an
  * adopter that dies half-way is followed by one that numbers them alike. */
-static enum err apply_interrupted(struct db *db, int64_t worker, const struct dead_calls *c,
-                                  uint64_t applied) {
+static enum err apply_interrupted(struct billing *b, struct db *db, int64_t worker,
+                                  const struct dead_calls *c, uint64_t applied) {
     struct bill *bills AUTO(base_freep) = base_zalloc((c->n_open + 1) * sizeof *bills);
     uint64_t seq = c->last_seq;
     size_t n = 0;
@@ -192,7 +207,7 @@ static enum err apply_interrupted(struct db *db, int64_t worker, const struct de
         bills[n].end = END_INTERRUPTED;
         bills[n++].seq = seq;
     }
-    return apply_all(db, worker, bills, n);
+    return apply_all(b, db, worker, bills, n);
 }
 
 static enum err adopt(struct billing *b, struct db *db, struct dead_journal *d) {
@@ -208,9 +223,9 @@ static enum err adopt(struct billing *b, struct db *db, struct dead_journal *d) 
     struct dead_calls calls;
     e = journal_dead_read(d, (uint64_t)known.applied_seq, &calls);
     if (!e)
-        e = apply_all(db, worker, calls.ended, calls.n_ended);
+        e = apply_all(b, db, worker, calls.ended, calls.n_ended);
     if (!e)
-        e = apply_interrupted(db, worker, &calls, (uint64_t)known.applied_seq);
+        e = apply_interrupted(b, db, worker, &calls, (uint64_t)known.applied_seq);
     if (!e)
         e = release(db, worker, LEDGER_ENDED);
     if (!e) {
@@ -255,17 +270,6 @@ static void expire_silent(struct billing *b, struct db *db) {
             e = release(db, ids.list[i].id, LEDGER_LOST);
     }
     free(ids.list);
-}
-
-/* --- months --------------------------------------------------------------------------------- */
-
-/* One worker of the site does it; a change that has to wait is tried again soon. */
-static void keep_months(struct billing *b, struct db *db, struct upkeep *u) {
-    struct q_ledger_first first;
-    enum err e = q_ledger_first(db, &(struct q_ledger_first_in){30}, &first);
-    if (!e && first.worker_id == b->bank.worker)
-        e = partition_keep(db, clock_unix_s(), b->conf->usage_keep_months, NULL);
-    u->partition_ms = clock_mono_ms() + (e ? RETRY_MONTHS_MS : MONTHS_MS);
 }
 
 /* --- all of it ------------------------------------------------------------------------------ */
