@@ -71,6 +71,8 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
     if (x->dialect == DIALECT_OPENAI && x->rq.anthropic_version.n)
         x->dialect = DIALECT_ANTHROPIC;
     enum err e = inference_admit(a, db, x, &pin, &f);
+    if (!e)
+        e = auth_scope(x->caller, SCOPE_MODELS_READ, &f);
     if (!e && route->kind == ROUTE_MODELS)
         e = models_list(&out, x->dialect, x->caller, x->catalog, &f);
     else if (!e)

@@ -226,6 +226,20 @@ test('failed calls are recorded and cost nothing', async () => {
   for (const row of rows) assert.equal(row.cost, 0);
 });
 
+test('a key does what its scopes say: listing models and calling them are two rights', async () => {
+  const make = async (scope) => {
+    const r = await s.request('POST', '/api/token?return=1', { headers: { authorization: s.token }, body: { name: scope, unlimited_quota: true, scopes: [scope] } });
+    return s.secret(r.json.data.key);
+  };
+  const lists = await make('models:read'), calls = await make('inference');
+  assert.equal((await s.get('/v1/models', { key: lists })).status, 200);
+  assert.equal((await s.chat('x', {}, { key: calls })).status, 200);
+  for (const r of [await s.get('/v1/models', { key: calls }), await s.get('/v1/models/gpt-4o-mini', { key: calls }), await s.chat('x', {}, { key: lists })]) {
+    assert.equal(r.status, 403, r.text);
+    assert.equal(r.json.error.code, 'scope_missing');
+  }
+});
+
 test('a request that is not HTTP does not hurt anybody', async () => {
   const r = await Raw.open(s.port);
   r.socket.write('\x16\x03\x01\x02\x00garbage\r\n\r\n');
