@@ -77,17 +77,20 @@ ORDER BY b.id;
 SELECT id FROM api_keys WHERE user_id = ? AND id = ? AND deleted_at IS NULL FOR UPDATE;
 
 -- name: key_ids :many
--- in: user_id:i64 limit:i64 offset:i64
+-- in: user_id:i64 below_id:i64 limit:i64 offset:i64
 -- out: id:i64
-SELECT id FROM api_keys WHERE user_id = ? AND deleted_at IS NULL
+SELECT id FROM api_keys WHERE user_id = ? AND deleted_at IS NULL AND id < ?
 ORDER BY id DESC LIMIT ? OFFSET ?;
 
--- The far half of a long list, from its end.
--- name: key_ids_back :many
--- in: user_id:i64 limit:i64 offset:i64
--- out: id:i64
-SELECT id FROM api_keys WHERE user_id = ? AND deleted_at IS NULL
-ORDER BY id LIMIT ? OFFSET ?;
+-- name: key_buckets :many
+-- in: user_id:i64
+-- out: bucket:i64 n:i64
+SELECT bucket, n FROM key_buckets WHERE user_id = ? ORDER BY bucket DESC;
+
+-- name: key_bucket_add :exec
+-- in: user_id:i64 id:i64 n:i64
+INSERT INTO key_buckets (user_id, bucket, n) VALUES (?, ? >> 10, ?)
+ON DUPLICATE KEY UPDATE n = n + VALUES(n);
 
 -- name: key_total :one
 -- in: user_id:i64

@@ -68,6 +68,31 @@ test('a key from its making to its end', async () => {
   await ask('POST', '/api/token/batch', '/api/token/batch', { body: { ids: [id] } });
 });
 
+test('what a key says of itself', async () => {
+  const { id, key } = await makeKey({ name: 'asked', remain_quota: 1000, budgets: [{ window: 'week', amount: 5 }] });
+  const self = { Authorization: `Bearer ${key}` };
+  await ask('GET', '/api/usage/token/', '/api/usage/token', { headers: self });
+  await ask('GET', '/api/log/token', '/api/log/token', { headers: { Authorization: `Bearer ${s.testKey}` } });
+  for (const base of ['/v1/dashboard/billing', '/dashboard/billing']) {
+    await ask('GET', `${base}/subscription`, `${base}/subscription`, { headers: self });
+    await ask('GET', `${base}/usage`, `${base}/usage`, { headers: self });
+    await ask('GET', `${base}/usage`, `${base}/usage`, { status: 401, headers: { Authorization: 'Bearer nonsense' } });
+  }
+  for (const query of ['', '?model=gpt-4o-mini&ip=127.0.0.1', '?model=none']) {
+    await ask('GET', `/api/token/${id}/explain${query}`, '/api/token/{id}/explain');
+  }
+  await ask('GET', '/api/token/999999/explain', '/api/token/{id}/explain');
+});
+
+test('access tokens', async () => {
+  const made = await ask('POST', '/api/user/tokens', '/api/user/tokens', { body: { name: 'reader', scopes: ['keys:read'] } });
+  await ask('POST', '/api/user/tokens', '/api/user/tokens', { body: { name: 'x', scopes: ['nothing'] } });
+  await ask('GET', '/api/user/tokens', '/api/user/tokens');
+  await ask('GET', '/api/user/token', '/api/user/token');
+  await ask('GET', '/api/user/tokens', '/api/user/tokens', { status: 403, headers: { Authorization: made.data.key } });
+  await ask('DELETE', `/api/user/tokens/${made.data.id}`, '/api/user/tokens/{id}');
+});
+
 test('refusals', async () => {
   const none = { Authorization: '' };
   assert.equal((await ask('POST', '/api/token/', '/api/token', { body: { name: 'x'.repeat(51) } })).code, 'name_too_long');

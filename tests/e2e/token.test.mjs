@@ -171,6 +171,70 @@ test('errors keep their envelope: 401, 403, 404, 405, 409, 413, 415', async () =
   assert.match(cases[4][2].headers.allow, /GET.*POST.*PUT/);
 });
 
+test('bad input is refused and named, whatever its size', async () => {
+  const post = (body) => api('POST', '/api/token/', typeof body === 'string' || Buffer.isBuffer(body) ? body : { name: 'x', ...body });
+  const rows = [
+    ['{', 400, 'invalid_json'],
+    ['[]', 400, 'invalid_type'],
+    ['{"name":"a","name":"b"}', 400, 'duplicate_field', 'name'],
+    [Buffer.from([0x7b, 0x22, 0x6e, 0x61, 0x6d, 0x65, 0x22, 0x3a, 0x22, 0xff, 0x22, 0x7d]), 400, 'invalid_json'],
+    [`{"name":${'['.repeat(100000)}`, 400, 'invalid_json'],
+    ['{"remain_quota":9223372036854775808}', 400, 'invalid_type', 'remain_quota'],
+    [{ name: '\u0000' }, 400, 'invalid_value', 'name'],
+    [{ name: '键'.repeat(51) }, 200, 'name_too_long', 'name'],
+    [{ name: 'x'.repeat(900000) }, 200, 'name_too_long', 'name'],
+    [{ nmae: 'x' }, 400, 'unknown_field', 'nmae'],
+    [{ remain_quota: -1 }, 200, 'quota_negative', 'remain_quota'],
+    [{ remain_quota: 1.5 }, 400, 'invalid_type', 'remain_quota'],
+    [{ remain_quota: '7' }, 400, 'invalid_type', 'remain_quota'],
+    [{ remain_quota: 500000000000001 }, 200, 'quota_too_large', 'remain_quota'],
+    [{ allow_ips: '1.2.3.4\n'.repeat(10000) }, 200, 'invalid_allow_ips', 'allow_ips'],
+    ...['1.2.3', '1.2.3.256', '1.2.3.4/33', '1.2.3.4/', '::1/129', 'fe80::1%eth0', 'example.org', '1.2.3.4/08', '*'].map((ip) =>
+      [{ allow_ips: `198.51.100.1\n${ip}` }, 200, 'invalid_allow_ips', 'allow_ips']),
+    [{ group: 'no-such-group' }, 200, 'group_not_allowed', 'group'],
+    [{ model_limits_enabled: true, model_limits: 'gpt-4o-mini,no-such-model' }, 200, 'model_not_found', 'model_limits'],
+    [{ scopes: ['everything'] }, 200, 'unknown_scope', 'scopes'],
+  ];
+  for (const [body, status, code, param] of rows) {
+    const r = await post(body);
+    const what = `${(JSON.stringify(body) ?? '').slice(0, 80)}: ${r.status} ${r.text.slice(0, 200)}`;
+    assert.equal(r.status, status, what);
+    assert.equal(r.json.success, false, what);
+    assert.equal(r.json.code, code, what);
+    if (param) assert.equal(r.json.param, param, what);
+  }
+  assert.equal((await post({ name: '键'.repeat(50) })).json.success, true);
+  const huge = await post({ name: 'x'.repeat(10 << 20) });
+  assert.equal(huge.status, 413);
+  assert.equal(huge.json.code, 'request_too_large');
+  for (const id of ['0', '-1', '9223372036854775808', '999999999']) {
+    assert.equal((await api('GET', `/api/token/${id}`)).json.code, 'record_not_found', id);
+  }
+  for (const [query, size] of [['page_size=0', 10], ['page_size=-1', 10], ['page_size=1000000000', 100], ['ps=7', 7], ['size=8', 8]]) {
+    const page = (await api('GET', `/api/token?${query}`)).json.data;
+    assert.equal(page.page_size, size, query);
+  }
+});
+
+test('texts follow Accept-Language, codes do not', async () => {
+  const texts = { 'en-GB': 'token name is too long', 'zh-CN,zh;q=0.9': '令牌名称过长', vi: 'tên token quá dài', 'fr,xx': 'token name is too long' };
+  for (const [language, text] of Object.entries(texts)) {
+    const r = await api('POST', '/api/token', { name: 'x'.repeat(51) }, { 'accept-language': language });
+    assert.equal(r.json.message, text);
+    assert.equal(r.json.code, 'name_too_long');
+  }
+});
+
+test('explain names the rule that decides', async () => {
+  const { id } = await make({ allow_ips: '10.0.0.0/8', budgets: [{ window: 'day', amount: 100, timezone: 'Europe/Berlin' }] });
+  const explain = async (query) => (await api('GET', `/api/token/${id}/explain?${query}`)).json.data;
+  assert.equal((await explain('ip=127.0.0.1&model=gpt-4o-mini')).code, 'ip_not_allowed');
+  assert.equal((await explain('ip=10.1.1.1&model=nothing')).code, 'model_not_found');
+  const fine = await explain('ip=10.1.1.1&model=gpt-4o-mini');
+  assert.equal(fine.allowed, true, JSON.stringify(fine));
+  assert.ok(fine.next_reset > Date.now() / 1000);
+});
+
 test('a repeated create with the same Idempotency-Key makes one key, also when sent at once', async () => {
   const before = (await api('GET', '/api/token')).json.data.total;
   const all = await Promise.all(Array.from({ length: 8 }, () =>

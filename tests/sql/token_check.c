@@ -305,14 +305,46 @@ static void parallel_creates_stop_at_the_limit(struct db *db) {
     call(&c, "GET", "/api/token?page_size=100", "");
     result(sum == 30 && int_of(data(&c), "total") == 30 &&
                json_length(json_get(data(&c), "items")) == 30,
-           "80 creates at once make the 30 site.keys that are allowed (%lld)", (long long)sum);
+           "80 creates at once make the 30 keys that are allowed (%lld)", (long long)sum);
     call(&c, "GET", "/api/token?page_size=7&p=5", "");
-    result(json_length(json_get(data(&c), "items")) == 2, "the last page is read from its end");
+    result(json_length(json_get(data(&c), "items")) == 2, "the last page has the rest");
     int64_t last = int_of(json_at(json_get(data(&c), "items"), 1), "id");
     int64_t before = int_of(json_at(json_get(data(&c), "items"), 0), "id");
     result(before > last, "newest first there, too");
     call(&c, "GET", "/api/token?page_size=7&p=6", "");
     result(json_length(json_get(data(&c), "items")) == 0, "behind the end is nothing");
+}
+
+/* Keys that lie far apart, as those of one account among many do. */
+static void every_page_is_found(struct db *db) {
+    struct client c AUTO(client_free) = client_of(db, 2, 0);
+    char path[64];
+    int64_t above = INT64_MAX, seen = 0, middle = 0;
+    site_set(db, "UPDATE options SET value = '2000' WHERE name = 'max_user_tokens';");
+    for (int i = 0; i < 1205; i++) {
+        if (i % 400 == 399)
+            run(db, "INSERT INTO api_keys (id, user_id, created_at, deleted_at) "
+                    "SELECT MAX(id) + 9000, 9, 1, 1 FROM api_keys;");
+        call(&c, "POST", "/api/token?return=1", "{\"name\":\"many\"}");
+        if (i == 600)
+            middle = int_of(data(&c), "id");
+    }
+    snprintf(path, sizeof path, "/api/token/%lld", (long long)middle);
+    call(&c, "DELETE", path, "");
+    for (int p = 1; p <= 13; p++) {
+        snprintf(path, sizeof path, "/api/token?page_size=100&p=%d", p);
+        call(&c, "GET", path, "");
+        const struct json *items = json_get(data(&c), "items");
+        for (size_t i = 0; i < json_length(items); i++) {
+            int64_t id = int_of(json_at(items, i), "id");
+            seen += id < above && id != middle;
+            above = id;
+        }
+    }
+    result(seen == 1204 && json_length(json_get(data(&c), "items")) == 4,
+           "thirteen pages show each of 1204 keys once, newest first (%lld)", (long long)seen);
+    call(&c, "GET", "/api/token?page_size=100&p=14", "");
+    result(json_length(json_get(data(&c), "items")) == 0, "and no more");
 }
 
 int main(int argc, char **argv) {
@@ -329,6 +361,7 @@ int main(int argc, char **argv) {
     explain_names_the_deciding_rule(&one);
     site_set(db, "INSERT INTO options VALUES ('max_user_tokens', '30');");
     parallel_creates_stop_at_the_limit(db);
+    every_page_is_found(db);
     client_free(&one);
     client_free(&two);
     return site_end(&db);

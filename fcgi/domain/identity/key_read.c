@@ -151,34 +151,41 @@ static enum err take_id(void *ctx, const struct q_key_ids *row) {
     return take_id_row(ctx, row->id);
 }
 
-static enum err take_id_back(void *ctx, const struct q_key_ids_back *row) {
-    return take_id_row(ctx, row->id);
-}
-
 static enum err take_found(void *ctx, const struct q_key_search_ids *row) {
     return take_id_row(ctx, row->id);
 }
 
-static void reverse(struct reading *r) {
-    for (size_t i = 0; i < r->n / 2; i++) {
-        struct key_view swap = r->items[i];
-        r->items[i] = r->items[r->n - 1 - i];
-        r->items[r->n - 1 - i] = swap;
-    }
+#define BUCKET_BITS 10 /* as in sql: 1024 ids to a bucket */
+#define NEAR 512       /* pages this near to the newest key are found by walking */
+
+/* Looks for the bucket in which the key at `offset` lies. */
+struct seeking {
+    int64_t offset, below_id;
+    bool found;
+};
+
+static enum err pass_bucket(void *ctx, const struct q_key_buckets *row) {
+    struct seeking *s = ctx;
+    if (s->found)
+        return OK;
+    s->below_id = (row->bucket + 1) << BUCKET_BITS;
+    if (s->offset < row->n)
+        s->found = true;
+    else
+        s->offset -= row->n;
+    return OK;
 }
 
-/* Counts from the nearer end of the list, so the last page costs as much as the first. */
+/* A page costs the same wherever it is: whole buckets are passed by their counts. */
 static enum err list_ids(struct db *db, int64_t user_id, int64_t offset, int64_t limit,
-                         int64_t total, struct reading *r) {
-    if (offset >= total)
-        return OK;
-    int64_t left = total - offset, n = left < limit ? left : limit;
-    if (offset <= left)
-        return q_key_ids(db, &(struct q_key_ids_in){user_id, n, offset}, take_id, r);
-    enum err e =
-        q_key_ids_back(db, &(struct q_key_ids_back_in){user_id, n, left - n}, take_id_back, r);
-    reverse(r);
-    return e;
+                         struct reading *r) {
+    struct seeking s = {offset, INT64_MAX, offset <= NEAR};
+    enum err e = OK;
+    if (!s.found)
+        e = q_key_buckets(db, &(struct q_key_buckets_in){user_id}, pass_bucket, &s);
+    if (e != OK || !s.found)
+        return e;
+    return q_key_ids(db, &(struct q_key_ids_in){user_id, s.below_id, limit, s.offset}, take_id, r);
 }
 
 enum err key_page(struct db *db, int64_t user_id, int64_t offset, int64_t limit, struct arena *mem,
@@ -188,7 +195,7 @@ enum err key_page(struct db *db, int64_t user_id, int64_t offset, int64_t limit,
     start(&r, mem, (size_t)limit);
     enum err e = q_key_total(db, &(struct q_key_total_in){user_id}, &total);
     if (e == OK)
-        e = list_ids(db, user_id, offset, limit, total.live_keys, &r);
+        e = list_ids(db, user_id, offset, limit, &r);
     if (e == OK)
         e = read_views(db, &r);
     *out = (struct key_list){r.items, r.n, e == OK ? total.live_keys : 0};

@@ -81,6 +81,8 @@ enum err key_create(struct db *db, const struct keyring *keys, struct key_new *k
     if (e == OK)
         e = insert_row(db, k, &k->id);
     if (e == OK)
+        e = q_key_bucket_add(db, &(struct q_key_bucket_add_in){k->user_id, k->id, 1}, NULL);
+    if (e == OK)
         e = credit_key_new_in(db, k->id, k->s->remain_quota);
     for (size_t i = 0; e == OK && i < k->s->n_budgets; i++)
         e = put_budget(db, k->id, &k->s->budgets[i]);
@@ -175,6 +177,8 @@ enum err key_delete(struct db *db, int64_t user_id, int64_t id) {
         return ERR_RECORD_NOT_FOUND;
     if (e == OK)
         e = q_key_secrets_delete(db, &(struct q_key_secrets_delete_in){id}, NULL);
+    if (e == OK)
+        e = q_key_bucket_add(db, &(struct q_key_bucket_add_in){user_id, id, -1}, NULL);
     if (e == OK)
         e = q_key_slot_give(db, &(struct q_key_slot_give_in){user_id}, NULL);
     return e;
