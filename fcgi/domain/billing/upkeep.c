@@ -13,6 +13,8 @@
 #define ADOPT_MS 500
 #define FOLD_MS 60000 /* busy leases are folded with each draw, idle ones when they go back */
 #define LEASES_PER_TURN 20
+#define LEASES_AT_END 500
+#define LEDGERS_KEPT_S (35 * 86400)
 #define TIDY_MS 60000
 #define MONTHS_MS 3600000
 #define RETRY_MONTHS_MS 60000
@@ -118,16 +120,18 @@ struct idle {
     struct db *db;
     int64_t now_ms;
     int left; /* a turn must not keep ended calls waiting */
+    bool all; /* the end: everything goes back */
     enum err e;
 };
 
 static bool is_idle(const struct lease *l, const struct idle *i) {
-    return !l->pins && !l->drawing && l->avail && l->used_ms + i->b->conf->lease_idle < i->now_ms;
+    bool unused = l->used_ms + i->b->conf->lease_idle < i->now_ms;
+    return !l->pins && !l->drawing && (i->all || (unused && l->avail));
 }
 
 static bool wants_upkeep(const struct lease *l, void *ctx) {
     const struct idle *i = ctx;
-    return is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms;
+    return i->all || is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms;
 }
 
 static void keep_lease(struct lease *l, void *ctx) {
@@ -147,14 +151,15 @@ static void keep_lease(struct lease *l, void *ctx) {
 }
 
 static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
-    struct idle i = {b, db, clock_mono_ms(), LEASES_PER_TURN, OK};
+    struct idle i = {b, db, clock_mono_ms(), LEASES_PER_TURN, false, OK};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
     u->idle_ms = i.left > 0 ? clock_mono_ms() + 1000 : 0;
 }
 
 static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
     leases_sweep(&b->leases, clock_mono_ms() - b->conf->lease_idle);
-    if (q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
+    enum err e = q_ledger_prune(db, &(struct q_ledger_prune_in){LEDGERS_KEPT_S}, NULL);
+    if (!e && q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
         u->tidy_ms = clock_mono_ms() + TIDY_MS;
 }
 
@@ -212,16 +217,17 @@ static enum err apply_interrupted(struct billing *b, struct db *db, int64_t work
 
 static enum err adopt(struct billing *b, struct db *db, struct dead_journal *d) {
     int64_t worker = journal_dead_worker(d);
-    struct q_ledger_get known;
+    struct q_ledger_get known = {0};
     enum err e = q_ledger_get(db, &(struct q_ledger_get_in){worker}, &known);
-    if (e == ERR_DB_NO_ROW) { /* it never got as far as holding a call */
-        limits_worker_died(b->limits, worker);
-        return OK;
-    }
-    if (e || known.state == LEDGER_ENDED)
+    bool unknown = e == ERR_DB_NO_ROW;
+    if ((e && !unknown) || known.state == LEDGER_ENDED)
         return e;
     struct dead_calls calls;
     e = journal_dead_read(d, (uint64_t)known.applied_seq, &calls);
+    if (!e && unknown) { /* died before its first call - or the database is an older copy */
+        limits_worker_died(b->limits, worker);
+        return calls.n_ended || calls.n_open ? ERR_INTERNAL : OK;
+    }
     if (!e)
         e = apply_all(b, db, worker, calls.ended, calls.n_ended);
     if (!e)
@@ -295,6 +301,9 @@ void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) 
         keep_months(b, db, u);
 }
 
+/* One by one, which notes events, as long as they are few; the rest in one go. */
 enum err upkeep_end(struct billing *b, struct db *db) {
+    struct idle i = {b, db, clock_mono_ms(), LEASES_AT_END, true, OK};
+    leases_each(&b->leases, wants_upkeep, keep_lease, &i);
     return release(db, b->bank.worker, LEDGER_ENDED);
 }
