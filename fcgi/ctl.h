@@ -70,7 +70,8 @@ must_use enum err ctl_keys(struct ctl *c);
 /* What the workers of this host share, or NULL when there is none (or it is another user's): then
  * they learn of a change from the log. */
 struct host *ctl_host(struct ctl *c);
-/* One line of standard input without its end; on a terminal `prompt` is shown and nothing echoed.
+/* One line of standard input without its end, into an empty buffer whose maximum is set here; on a
+ * terminal `prompt` is shown and nothing echoed. Release with ctl_wipe.
  * ERR_FIELD_VALUE when there is none. */
 must_use enum err ctl_secret_line(struct ctl *c, const char *prompt, struct buf *out);
 /* For AUTO: overwrites and frees what held a secret. */

@@ -12,6 +12,7 @@
 
 /* One question to a provider: what models does it have? The cheapest that needs a good key. */
 struct probe {
+    bool private_ok;
     char *headers[HEADERS_MAX + 1];
     size_t n_headers;
     int status;
@@ -65,6 +66,7 @@ static void ask(struct ctl *c, struct probe *p, const char *url) {
     struct http_ask question = {.method = "GET",
                                 .url = url,
                                 .headers = (const char *const *)p->headers,
+                                .private_ok = p->private_ok,
                                 .events = &events,
                                 .ctx = p};
     struct http_call *call = http_start(http, &question);
@@ -84,6 +86,8 @@ static const char *told(const struct probe *p) {
         return p->status >= 200 && p->status < 300    ? "ok"
                : p->status == 401 || p->status == 403 ? "the key is refused"
                                                       : "unexpected status";
+    case HTTP_PRIVATE:
+        return "a private address (see --private)";
     case HTTP_UNREACHABLE:
         return "cannot be reached";
     case HTTP_CONNECT_TIMEOUT:
@@ -97,9 +101,11 @@ static const char *told(const struct probe *p) {
     return "the answer is not HTTP";
 }
 
-static void test_key(struct ctl *c, enum dialect d, const char *url, struct str key,
-                     size_t number) {
-    struct probe p AUTO(drop_headers) = {0};
+static void test_key(struct ctl *c, const struct channel *ch, enum dialect d, const char *url,
+                     size_t i) {
+    struct probe p AUTO(drop_headers) = {.private_ok = ch->private_ok};
+    struct str key = ch->keys[i];
+    size_t number = i + 1;
     dialect_ops(d)->credentials(put_header, &p, key, STR_NONE, STR_NONE);
     int64_t from = clock_mono_ms();
     ask(c, &p, url);
@@ -126,7 +132,7 @@ static enum err test_keys(struct ctl *c, const struct channel *ch) {
         return fault_set(&c->fault, ERR_ABSENT, "usable base URL");
     http_library_init();
     for (size_t i = 0; i < ch->n_keys; i++)
-        test_key(c, d, url.p, ch->keys[i], i + 1);
+        test_key(c, ch, d, url.p, i);
     return OK;
 }
 

@@ -193,6 +193,7 @@ void ctl_wipe(struct buf *b) {
 enum err ctl_secret_line(struct ctl *c, const char *prompt, struct buf *out) {
     struct termios before;
     bool mute = false;
+    buf_init(out, SECRET_MAX + 2);
     must(buf_room(out, SECRET_MAX + 2) != NULL); /* growing would leave copies behind */
     if (isatty(STDIN_FILENO) == 1) {
         fprintf(stderr, "%s: ", prompt);

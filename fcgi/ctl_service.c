@@ -6,15 +6,9 @@
 
 #include <stdio.h>
 
-static void wipe(struct buf *b) {
-    if (b->p)
-        secret_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 CTL_HANDLER(ctl_service_add) {
     struct service_new s = {.header = STR("Authorization"), .test_base_url = STR("")};
-    struct buf secret AUTO(wipe) = BUF(8192);
+    struct buf secret AUTO(ctl_wipe) = {0};
     int64_t usd = 0;
     bool key_stdin = false;
     const struct ctl_option options[] = {

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 static enum err add(struct ctl *c, struct account_new *n) {
-    struct buf password AUTO(ctl_wipe) = BUF(16384);
+    struct buf password AUTO(ctl_wipe) = {0};
     enum err e = ctl_secret_line(c, "password", &password);
     if (!e)
         e = ctl_db(c);
@@ -80,7 +80,7 @@ static enum err answer(struct ctl *c, int64_t id, const char *what) {
 }
 
 CTL_HANDLER(ctl_user_passwd) {
-    struct buf password AUTO(ctl_wipe) = BUF(16384);
+    struct buf password AUTO(ctl_wipe) = {0};
     int64_t id;
     enum err e = find(c, a, &id);
     if (!e)

@@ -1,11 +1,13 @@
 #include "door/http.h"
 
+#include "door/address.h"
 #include "util/list.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define READ_BUFFER                                                               \
@@ -23,6 +25,7 @@ struct http_call {
     struct http_head head;
     char content_type[128], request_id[128];
     size_t head_bytes, head_max;
+    bool private_ok, met_private;
     bool head_done, got_data, refused, invalid, ended;
 };
 
@@ -184,6 +187,17 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     return CURL_WRITEFUNC_ERROR;
 }
 
+/* Judged after the name was resolved, so a name that changes its address gains nothing. */
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to) {
+    struct http_call *c = ctx;
+    (void)purpose;
+    if (!c->private_ok && address_is_private(&to->addr)) {
+        c->met_private = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+}
+
 #define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
 
 /* What is the same for every call; set once per handle. */
@@ -194,6 +208,8 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(e, CURLOPT_FOLLOWLOCATION, 0L);
     SET(e, CURLOPT_PROXY, "");
+    SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(e, CURLOPT_OPENSOCKETDATA, c);
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -245,6 +261,8 @@ static void give_back(struct http_call *c) {
 
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     struct http_call *c = take_handle(h);
+    c->private_ok = ask->private_ok;
+    c->met_private = false;
     c->events = ask->events;
     c->ctx = ask->ctx;
     c->head_bytes = 0;
@@ -295,6 +313,8 @@ static enum http_end end_of(const struct http_call *c, CURLcode rc) {
         return c->head_done ? HTTP_DONE : HTTP_INVALID;
     if (c->head_done)
         return HTTP_BROKEN;
+    if (c->met_private)
+        return HTTP_PRIVATE;
     if (rc == CURLE_OPERATION_TIMEDOUT)
         return HTTP_CONNECT_TIMEOUT;
     if (rc == CURLE_WEIRD_SERVER_REPLY || rc == CURLE_UNSUPPORTED_PROTOCOL ||

@@ -21,6 +21,7 @@ struct http_head { /* of the final (not 1xx) answer; views valid during on_head 
 
 enum http_end {
     HTTP_DONE,
+    HTTP_PRIVATE,     /* the name leads to an address that is not public, and private_ok is off */
     HTTP_UNREACHABLE, /* resolve, connect, TLS, or closed before the first answer byte */
     HTTP_CONNECT_TIMEOUT,
     HTTP_BROKEN,  /* the answer stopped before its end */
@@ -45,6 +46,7 @@ struct http_ask {
     const char *url;
     const char *const *headers; /* NULL-terminated "Name: value" lines; copied */
     struct str body;            /* must stay valid until on_end */
+    bool private_ok;            /* may connect to addresses that are not public (address.h) */
     const struct http_events *events;
     void *ctx;
 };

@@ -35,7 +35,7 @@ static void channel_failed(struct exchange *x) {
 static unsigned attempt_result(const struct exchange *x, enum http_end end) {
     if (x->client_gone)
         return COUNTER_ATTEMPT_ABORTED;
-    if (end == HTTP_UNREACHABLE)
+    if (end == HTTP_UNREACHABLE || end == HTTP_PRIVATE)
         return COUNTER_ATTEMPT_UNREACHABLE;
     if (end == HTTP_CONNECT_TIMEOUT)
         return COUNTER_ATTEMPT_TIMEOUT;
@@ -103,6 +103,8 @@ static enum http_flow on_data(void *ctx, struct str p) {
 
 static enum err err_of(enum http_end end) {
     switch (end) {
+    case HTTP_PRIVATE:
+        return ERR_UPSTREAM_PRIVATE;
     case HTTP_UNREACHABLE:
         return ERR_UPSTREAM_UNREACHABLE;
     case HTTP_CONNECT_TIMEOUT:
@@ -185,6 +187,7 @@ static void start_http(struct exchange *x, struct str body) {
                                                             .url = url.p,
                                                             .headers = l.line,
                                                             .body = body,
+                                                            .private_ok = s->channel->private_ok,
                                                             .events = &events,
                                                             .ctx = x});
 }
@@ -213,6 +216,7 @@ static void start_service(struct exchange *x, struct str body) {
                                                       .url = url.p,
                                                       .headers = l.line,
                                                       .body = body,
+                                                      .private_ok = x->step->channel->private_ok,
                                                       .events = &events,
                                                       .ctx = x});
 }

@@ -107,7 +107,7 @@ class Site:
     def channel(self, name, model, port):
         """A priced model that only the provider on this port serves."""
         self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}", "--models",
-                 model, "--groups", "default", "--key-stdin", stdin="sk-provider-stand-in\n")
+                 model, "--groups", "default", "--private", "--key-stdin", stdin="sk-provider-stand-in\n")
         self.ctl("model", "add", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
         time.sleep(1)  # every worker has read the catalogue by then
 

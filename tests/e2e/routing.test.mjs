@@ -251,6 +251,16 @@ for (const status of [401, 403, 429]) {
   });
 }
 
+test('a channel that is not marked private never reaches an inside address, whatever its name resolves to', async () => {
+  a.seen.length = 0;
+  await s.ctl(['model', 'add', 'inside', '--input-usd-per-m', '2']);
+  await s.ctl(['channel', 'add', '--name', 'inside', '--type', 'openai', '--base-url', `${a.url.replace('127.0.0.1', 'localhost')}/v1`, '--models', 'inside', '--key-stdin'], 'sk-upstream-inside-0123456789abcdef\n');
+  await sleep(500);
+  const r = await s.chat('x', { model: 'inside' });
+  assert.deepEqual([r.status, r.json.error.code], [502, 'upstream_address_refused']);
+  assert.equal(a.seen.length, 0);
+});
+
 test('a disabled channel is not asked, at the latest a second later', async () => {
   const model = await pair();
   await s.ctl(['channel', 'disable', `${model}-a`]);
