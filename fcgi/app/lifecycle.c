@@ -38,17 +38,22 @@ static void ignore(int sig) {
     (void)sig; /* only there to interrupt accept() */
 }
 
-/* The main thread takes all signals by sigtimedwait; SIGUSR1 interrupts a front's accept. */
-static sigset_t set_signals(void) {
+/* The main thread takes all signals by sigtimedwait. Blocked before the libraries start: libfcgi
+ * sets a handler that would swallow a SIGTERM. */
+static sigset_t take_signals(void) {
     sigset_t mine;
-    struct sigaction kick = {.sa_handler = ignore};
     sigemptyset(&mine);
     sigaddset(&mine, SIGTERM);
     sigaddset(&mine, SIGINT);
     sigaddset(&mine, SIGHUP);
     must(pthread_sigmask(SIG_BLOCK, &mine, NULL) == 0);
-    must(sigaction(SIGUSR1, &kick, NULL) == 0);
     return mine;
+}
+
+/* SIGUSR1 interrupts a front's accept; libfcgi's own handler is replaced. */
+static void set_kick(void) {
+    struct sigaction kick = {.sa_handler = ignore};
+    must(sigaction(SIGUSR1, &kick, NULL) == 0);
 }
 
 /* Waits ms for a signal; 0 when none came. */
@@ -210,13 +215,14 @@ static int run(struct app *a, const char *config_path, const char *socket, const
 int app_run(const char *config_path, const char *socket) {
     struct fault f = {0};
     struct app a = {.listen_fd = -1, .started_s = clock_unix_s()};
+    sigset_t mine = take_signals();
     if (settings_load(config_path, &f) != OK)
         return refuse(&f);
     fcgi_library_init();
     http_library_init();
     db_library_init();
     crypt_init();
-    sigset_t mine = set_signals();
+    set_kick();
     queue_init(&a.to_loop);
     relay_init(&a.relay);
     int status = run(&a, config_path, socket, &mine);

@@ -210,6 +210,7 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_PROXY, "");
     SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(e, CURLOPT_OPENSOCKETDATA, c);
+    SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* and decode what comes compressed nevertheless */
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
