@@ -1,4 +1,5 @@
-"""site.py - what a measurement runs against: a private gateway, a provider stand-in, lighttpd as plain proxy."""
+"""bench_site.py - what a measurement runs against: a private gateway, a provider stand-in, lighttpd as plain proxy."""
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -62,6 +64,9 @@ class Site:
             name, value = line.rstrip("\n").split("=", 1)
             self.vars[name] = value
         self.url = self.vars["TOLLGATE_URL"]
+        self.port = int(self.url.rsplit(":", 1)[1])
+        self.client = f"{self.dir}/load"
+        subprocess.run(["cc", "-std=gnu17", "-O2", "-o", self.client, f"{HERE}/load.c"], check=True)
         self.provider = self.nginx()
         self.proxy = self.mod_proxy(self.provider)
 
@@ -115,27 +120,49 @@ class Site:
         return subprocess.run(["mariadb", "--no-defaults", "-N", "--socket", self.vars["TOLLGATE_DB_SOCKET"],
                                self.vars["TOLLGATE_DB_NAME"], "-e", text], text=True, check=True, capture_output=True).stdout.strip()
 
+    def count_rows(self):
+        return int(self.sql("SELECT COUNT(*) FROM usage_rows"))
+
+    def count_rollup(self):
+        return int(self.sql("SELECT COALESCE(SUM(calls), 0) FROM usage_hourly"))
+
+    def metric(self, name, labels=""):
+        """The sum of a metric's series that have these labels."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(int(float(x.rsplit(" ", 1)[1])) for x in lines if x.startswith(f"tollgate_{name}{{") and labels in x)
+
+    def load(self, port, connections, seconds, keys, body=BODY, path="/v1/chat/completions"):
+        """Every request that was begun is finished: what is counted is exact. An answer that is not 2xx is an error."""
+        for name, text in (("keys", "\n".join(keys)), ("body", body)):
+            with open(f"{self.dir}/{name}", "w", encoding="utf-8", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+                f.write(text)
+        argv = [self.client, str(port), path, str(connections), str(seconds), f"{self.dir}/body", f"{self.dir}/keys"]
+        done = subprocess.run(argv, text=True, capture_output=True)
+        if done.returncode:
+            raise RuntimeError(f"{done.stderr[:400]}{done.stdout}")
+        return json.loads(done.stdout)
+
     def worker_pids(self):
         with open(f"{self.dir}/site/run/pool.pid", encoding="utf-8") as f:
             return [int(x) for x in f.read().split()[1:]]
 
 
-def wrk(url, key, connections, seconds, body=BODY):
-    """Requests/s, answers counted, p50 and p99 in ms; an answer that is not 2xx is an error."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as f:
-        f.write('wrk.method="POST"; wrk.headers["Content-Type"]="application/json"\n'
-                f'wrk.headers["Authorization"]="Bearer {key}"\nwrk.body=[==[{body}]==]\n'
-                'done = function(s, l, r) io.write(string.format("RESULT %d %d %d %f %f\\n", s.requests, s.duration,'
-                " s.errors.status + s.errors.connect + s.errors.read + s.errors.timeout, l:percentile(50), l:percentile(99))) end\n")
-        f.flush()
-        os.chmod(f.name, 0o600)
-        out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", f.name, url], text=True, check=True,
-                             capture_output=True).stdout
-    n, us, errors, p50, p99 = out.split("RESULT ", 1)[1].split()[:5]
-    if int(errors):
-        raise RuntimeError(f"{url}: {errors} errors\n{out}")
-    return {"rps": int(n) / (int(us) / 1e6), "answers": int(n), "p50_ms": float(p50) / 1000, "p99_ms": float(p99) / 1000}
-
-
 def median(rows, what):
     return statistics.median(r[what] for r in rows)
+
+
+def load_average():
+    return os.getloadavg()[0]
+
+
+def show(rows, base):
+    """A table of medians; returns the ratios to the base."""
+    print(f"  {'':12}{'requests/s':>12}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}{'ratio':>8}")
+    ratios = []
+    for name, r in rows.items():
+        ratio = median(r, "rps") / median(rows[base], "rps")
+        print(f"  {name:12}{median(r, 'rps'):12.0f}{median(r, 'p50_ms'):10.2f}{median(r, 'p90_ms'):10.2f}{median(r, 'p99_ms'):10.2f}{ratio:8.2f}")
+        if name != base:
+            ratios.append(ratio)
+    return ratios

@@ -14,6 +14,7 @@
 #define IDS_AT_ONCE 10000
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
+#define DUTY_MS 100
 
 /* --- one transaction ------------------------------------------------------------------------ */
 
@@ -225,6 +226,7 @@ struct ledger {
     struct billing *b;
     struct db *db;
     struct list waiting; /* of struct hold: in the journal, not in the database */
+    int64_t flush_at_ms; /* when they have waited long enough */
     struct upkeep upkeep;
     int64_t retry_ms, retry_at_ms;
 };
@@ -270,24 +272,42 @@ static bool write_batch(struct ledger *l) {
     return n == most;
 }
 
-/* Until something ended or the bell rang, at most until the next duty. True when rung. */
+static int next_duty_ms(const struct ledger *l) {
+    if (l->upkeep.again)
+        return 5;
+    if (list_empty(&l->waiting))
+        return DUTY_MS;
+    int64_t at = l->flush_at_ms > l->retry_at_ms ? l->flush_at_ms : l->retry_at_ms;
+    int64_t left = at - clock_mono_ms();
+    return left < 0 ? 0 : left < DUTY_MS ? (int)left : DUTY_MS;
+}
+
+/* Until the first call ended, the bell rang or a duty is due. True when rung. More calls that end
+ * wake nobody. */
 static bool sleep_until_needed(struct ledger *l) {
-    struct pollfd fds[] = {{.fd = queue_fd(&l->b->written), .events = POLLIN},
-                           {.fd = l->b->bell, .events = POLLIN}};
-    int64_t flush = l->b->conf->ledger_flush_interval;
-    int wait = l->upkeep.again ? 5 : flush < 100 ? (int)flush : 100;
-    poll(fds, 2, wait);
-    if (!(fds[1].revents & POLLIN))
+    struct pollfd fds[] = {{.fd = l->b->bell, .events = POLLIN},
+                           {.fd = queue_fd(&l->b->written), .events = POLLIN}};
+    poll(fds, list_empty(&l->waiting) ? 2 : 1, next_duty_ms(l));
+    if (!(fds[0].revents & POLLIN))
         return false;
     bell_hear(l->b->bell);
     return true;
 }
 
+static void take_written(struct ledger *l) {
+    bool first = list_empty(&l->waiting);
+    if (queue_take(&l->b->written, &l->waiting) && first)
+        l->flush_at_ms = clock_mono_ms() + l->b->conf->ledger_flush_interval;
+}
+
+/* The database takes many rows for little more than one, so calls wait for company, unless somebody
+ * needs what they have left over. */
 static bool turn(struct ledger *l) {
     bool rung = sleep_until_needed(l);
-    queue_take(&l->b->written, &l->waiting);
-    while (clock_mono_ms() >= l->retry_at_ms && write_batch(l))
-        ;
+    take_written(l);
+    if (rung || l->b->stop_at_ms || clock_mono_ms() >= l->flush_at_ms)
+        while (clock_mono_ms() >= l->retry_at_ms && write_batch(l))
+            ;
     if (clock_mono_ms() >= l->retry_at_ms)
         upkeep_tick(l->b, l->db, &l->upkeep, rung);
     int64_t stop = l->b->stop_at_ms;

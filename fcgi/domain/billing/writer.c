@@ -4,6 +4,8 @@
 
 #include <poll.h>
 
+#define GATHER_MS 1
+
 struct batch {
     struct bill **bills;
     struct opened **opened;
@@ -37,11 +39,17 @@ static void write_ended(struct billing *b, struct list *ended, size_t n, struct 
     }
 }
 
+/* Calls that end at nearly the same time share a wake-up and a write. */
+static void await_ended(struct billing *b) {
+    struct pollfd fd = {.fd = queue_fd(&b->ended), .events = POLLIN};
+    poll(&fd, 1, -1);
+    poll(NULL, 0, GATHER_MS);
+}
+
 static void *write_all(void *arg) {
     struct billing *b = arg;
     struct batch t = {0};
     uint64_t seq = 0;
-    struct pollfd fd = {.fd = queue_fd(&b->ended), .events = POLLIN};
     for (;;) {
         struct list ended;
         list_init(&ended);
@@ -51,7 +59,7 @@ static void *write_all(void *arg) {
         else if (queue_closed(&b->ended))
             break;
         else
-            poll(&fd, 1, -1);
+            await_ended(b);
     }
     base_freep(&t.bills);
     base_freep(&t.opened);

@@ -1,0 +1,87 @@
+"""metered.py - `bench metered`: keys, leases, limits, usage rows and rollups all on, beside lighttpd's mod_proxy."""
+import json
+import random
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+from bench_site import Site, load_average, median, show
+
+TARGET_RATIO = 0.60
+HIGH = 1_000_000_000  # limits that are counted and never reached
+
+
+def make_keys(site, n):
+    """Through the API, with quota, rate and concurrency limits of their own."""
+    site.ctl("option", "set", "max_user_tokens", str(n + 100))
+    time.sleep(1)  # every worker has heard of it by then
+    body = {"name": "bench", "remain_quota": 100_000_000, "unlimited_quota": False, "rpm_limit": HIGH, "tpm_limit": HIGH,
+            "concurrency_limit": HIGH}
+
+    def make(_):
+        ask = urllib.request.Request(f"{site.url}/api/token?return=1", json.dumps(body).encode(), {
+            "Authorization": f"Bearer {site.vars['TOLLGATE_ACCESS_TOKEN']}", "Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(ask) as answer:
+                return json.load(answer)["data"]["key"]
+        except urllib.error.HTTPError as refused:
+            raise RuntimeError(refused.read().decode()) from None
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(make, range(n)))
+
+
+def wait_rows(site, want):
+    """What the ledger still has is written within its flush interval; nothing may come after it."""
+    for _ in range(100):
+        if site.count_rows() >= want:
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+    return site.count_rows()
+
+
+def measure(site, args, keys, connections):
+    ways = {
+        "mod_proxy": (site.proxy, ["none"]),
+        "one key": (site.port, keys[:1]),
+        f"{len(keys)} keys": (site.port, keys),
+    }
+    rows = {name: [] for name in ways}
+    for _ in range(args.rounds):
+        for name, (port, list_) in ways.items():
+            rows[name].append(site.load(port, connections, args.seconds, list_))
+    return rows
+
+
+def run(args):
+    result = {"section": "metered", "workers": args.workers, "seconds": args.seconds, "machine_load": load_average(), "runs": []}
+    with Site(args) as site:
+        site.channel("bench", "bench-model", site.provider)
+        keys = make_keys(site, args.metered_keys)
+        random.shuffle(keys)
+        before = {"rows": site.count_rows(), "rollup": site.count_rollup(), "requests": site.metric("requests_total", 'route="chat"')}
+        answered = 0
+        for warm in (site.proxy, site.port):
+            answered += site.load(warm, 32, 1, keys)["answers"] * (warm == site.port)
+        for connections in args.metered_connections:
+            rows = measure(site, args, keys, connections)
+            answered += sum(r["answers"] for name in rows if name != "mod_proxy" for r in rows[name])
+            result["runs"].append({"connections": connections, "rounds": rows})
+        result["answered"] = answered
+        result["rows_written"] = wait_rows(site, before["rows"] + answered) - before["rows"]
+        result["calls_in_rollup"] = site.count_rollup() - before["rollup"]
+        result["requests_counted"] = site.metric("requests_total", 'route="chat"') - before["requests"]
+    print(f"{args.workers} workers, {args.rounds} rounds of {args.seconds} s, medians; load average before {result['machine_load']}")
+    ratios = []
+    for r in result["runs"]:
+        print(f"{r['connections']} connections")
+        ratios += show(r["rounds"], "mod_proxy")
+    exact = result["answered"] == result["rows_written"] == result["calls_in_rollup"] == result["requests_counted"]
+    result["least_ratio"] = min(ratios)
+    result["ok"] = min(ratios) >= TARGET_RATIO and exact
+    print(f"answered {result['answered']}, counted by the workers {result['requests_counted']}, usage rows {result['rows_written']}, "
+          f"calls in the rollup {result['calls_in_rollup']}: {'exact' if exact else 'NOT EQUAL'}")
+    print(f"least ratio {min(ratios):.2f} (target {TARGET_RATIO}): {'ok' if result['ok'] else 'FAILED'}")
+    return result
