@@ -144,6 +144,19 @@ static void describe(const struct known *k, const struct price *p, char *out, si
                  (long long)(p->model % RATIO_ONE));
 }
 
+/* A second price for long prompts has no place in a price version: people must know. */
+static void note_tier(const struct json *o, char *detail, size_t cap) {
+    static const char *const tiers[] = {"128k", "200k", "256k", "512k"};
+    for (size_t i = 0; i < ARRAY_LEN(tiers); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "input_cost_per_token_above_%s_tokens", tiers[i]);
+        size_t n = strlen(detail);
+        if (json_get(o, name))
+            snprintf(detail + n, cap - n, "; its other price above %s tokens is left out",
+                     tiers[i]);
+    }
+}
+
 static enum err save(struct import *im, struct str name, const struct known *k,
                      const struct json *o, const struct price *price) {
     struct model_edit m = {.name = name, .existing = k != NULL, .price = price};
@@ -178,6 +191,7 @@ static enum err import_model(void *ctx, struct str name, struct json *o) {
         return OK;
     }
     describe(k, &price, detail, sizeof detail);
+    note_tier(o, detail, sizeof detail);
     enum err e = save(im, name, k, o, &price);
     if (e == ERR_FIELD_VALUE) {
         how->tell(how->ctx, name, PRICE_IMPORT_SKIPPED, im->fault->detail);

@@ -38,8 +38,8 @@ struct hold {
     struct bill bill;
 };
 
-/* Ended calls go to the journal by a thread of their own, so that a database that hangs does not keep
- * them in memory only. writer_stop waits for it. */
+/* Ended calls go to the journal by a thread of their own, so that a database that hangs does not
+ * keep them in memory only. writer_stop waits for it. */
 void writer_start(struct billing *b);
 void writer_stop(struct billing *b);
 

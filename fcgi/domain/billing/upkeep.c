@@ -56,6 +56,25 @@ static void share_limits(struct billing *b, struct db *db) {
     limits_share(b->limits, h.rank < h.n ? h.rank : 0, h.n ? h.n : 1);
 }
 
+struct release {
+    int64_t worker, state;
+};
+
+static enum err run_release(struct db *db, void *ctx) {
+    const struct release *r = ctx;
+    enum err e = q_lease_release(db, &(struct q_lease_release_in){r->worker}, NULL);
+    if (!e)
+        e = q_lease_release_rows(db, &(struct q_lease_release_rows_in){r->worker}, NULL);
+    if (!e)
+        e = q_ledger_state(db, &(struct q_ledger_state_in){r->state, r->worker}, NULL);
+    return e;
+}
+
+static enum err release(struct db *db, int64_t worker, int64_t state) {
+    struct release r = {worker, state};
+    return db_transaction(db, true, run_release, &r);
+}
+
 static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
     int64_t asked = clock_mono_ms();
     struct db_done done = {0};
@@ -64,7 +83,9 @@ static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
         e = q_ledger_beat(db, &(struct q_ledger_beat_in){b->bank.worker}, &done);
     if (!e && !done.affected) {
         e = q_ledger_add(db, &(struct q_ledger_add_in){b->bank.worker, str_c(b->host)}, NULL);
-        if (!e && u->joined) { /* we were silent for so long that our leases were taken back */
+        if (!e && u->joined) /* we were silent for so long that our leases were taken back */
+            e = release(db, b->bank.worker, LEDGER_ALIVE);
+        if (!e && u->joined) {
             LOG(LOG_EV_LEASES_LOST, log_i("worker", b->bank.worker));
             leases_fenced(&b->leases);
         }
@@ -164,25 +185,6 @@ static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
 }
 
 /* --- the dead ------------------------------------------------------------------------------- */
-
-struct release {
-    int64_t worker, state;
-};
-
-static enum err run_release(struct db *db, void *ctx) {
-    const struct release *r = ctx;
-    enum err e = q_lease_release(db, &(struct q_lease_release_in){r->worker}, NULL);
-    if (!e)
-        e = q_lease_release_rows(db, &(struct q_lease_release_rows_in){r->worker}, NULL);
-    if (!e)
-        e = q_ledger_state(db, &(struct q_ledger_state_in){r->state, r->worker}, NULL);
-    return e;
-}
-
-static enum err release(struct db *db, int64_t worker, int64_t state) {
-    struct release r = {worker, state};
-    return db_transaction(db, true, run_release, &r);
-}
 
 static enum err apply_all(struct billing *b, struct db *db, int64_t worker, struct bill *bills,
                           size_t n) {
