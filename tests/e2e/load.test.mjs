@@ -80,13 +80,16 @@ test('kill -TERM again and again under load loses nothing', async () => {
       if (r.status !== 200) lost.push(r.status);
     }
   });
-  for (let i = 0; i < (process.env.TOLLGATE_LONG ? 30 : 5); i++) {
-    await sleep(300);
-    const pid = s.workers()[0];
-    if (pid) process.kill(pid, 'SIGTERM');
-    await eventually(() => !s.workers().includes(pid) && s.workers().length === 2, 'replaced', 10000 * slow);
+  try {
+    for (let i = 0; i < (process.env.TOLLGATE_LONG ? 30 : 5); i++) {
+      await sleep(300);
+      const [pid] = s.workers();
+      process.kill(pid, 'SIGTERM');
+      await eventually(() => !s.workers().includes(pid) && s.workers().length === 2, 'replaced', 10000 * slow);
+    }
+  } finally {
+    stop = true;
   }
-  stop = true;
   await Promise.all(clients);
   assert.deepEqual(lost, []);
   assert.ok(served > 100, `${served}`);
@@ -101,11 +104,14 @@ test('SIGHUP under load reloads and drops nothing', async () => {
       if (r.status !== 200 || (i % 2 && !r.text.includes('[DONE]'))) lost.push(r.status);
     }
   });
-  for (let i = 0; i < 10; i++) {
-    await sleep(150);
-    for (const p of s.workers()) process.kill(p, 'SIGHUP');
+  try {
+    for (let i = 0; i < 10; i++) {
+      await sleep(150);
+      for (const p of s.workers()) process.kill(p, 'SIGHUP');
+    }
+  } finally {
+    stop = true;
   }
-  stop = true;
   await Promise.all(clients);
   assert.deepEqual(lost, []);
 });
