@@ -138,7 +138,7 @@ test('both workers take requests from the one socket', async () => {
   await eventually(() => c.seen.length === 60, 'sixty are open');
   const m = Object.entries(await s.metrics()).filter(([k]) => k.startsWith('tollgate_exchanges_in_flight'));
   go();
+  for (const o of open) assert.equal((await o).status, 200);
   assert.equal(m.reduce((n, [, v]) => n + v, 0), 60);
   assert.ok(m.filter(([, v]) => v > 0).length >= 2, JSON.stringify(m));
-  for (const o of open) assert.equal((await o).status, 200);
 });

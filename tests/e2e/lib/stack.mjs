@@ -67,6 +67,8 @@ export class Stack {
       await s.startWorkers();
       await s.startWeb();
       await eventually(async () => (await s.get('/readyz').catch(() => ({}))).status === 200, '/readyz answers 200', 15000 * slow);
+      // one worker answers already; the others are waited for
+      await eventually(async () => Object.keys(await s.metrics()).filter((k) => k.startsWith('tollgate_worker_start_time')).length === s.nWorkers, 'all workers run');
     } catch (e) {
       e.message += `\n${s.log().slice(-3000)}`;
       await s.stop().catch(() => {});
