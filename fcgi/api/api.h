@@ -85,6 +85,8 @@ void api_reply_free(struct api_reply *reply);
 /* route NULL answers the fault of api_find. */
 void api_call(const struct api_route *route, struct api_request *req, struct api_reply *reply,
               const struct fault *found);
+/* Forgets kept answers whose time is over; a minute apart, from a thread with a session. */
+must_use enum err api_housekeep(struct db *db);
 /* The rows of routes.def, for tests and the documentation. */
 const struct api_route *api_routes(size_t *n);
 

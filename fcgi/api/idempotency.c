@@ -62,3 +62,8 @@ enum err idempotency_replay(struct api_request *req, struct api_reply *reply, st
         api_header(reply, "Idempotency-Replayed", "true");
     return e;
 }
+
+enum err api_housekeep(struct db *db) {
+    return q_idempotency_prune(
+        db, &(struct q_idempotency_prune_in){clock_unix_s() - IDEMPOTENCY_TTL_S}, NULL);
+}

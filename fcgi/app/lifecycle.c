@@ -1,5 +1,6 @@
 #include "app/app.h"
 
+#include "api/api.h"
 #include "domain/routing/sync.h"
 #include "domain/schema/migrate.h"
 #include "door/conf.h"
@@ -164,6 +165,7 @@ static void drain(struct app *a, struct threads *t) {
 
 static void housekeep(struct app *a, struct db *db, struct sync *sync, const char *config_path,
                       const sigset_t *mine) {
+    int64_t tidied_ms = clock_mono_ms();
     for (;;) {
         int sig = wait_signal(mine, app_conf()->sync_interval);
         struct fault f = {0};
@@ -178,6 +180,8 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
         counter_set(COUNTER_LEDGER_BACKLOG, (int64_t)billing_backlog(a->billing));
         if (auth_flush_last_used(a->auth, db) != OK)
             continue; /* tried again with the next tick */
+        if (clock_mono_ms() - tidied_ms > 60000 && api_housekeep(db) == OK)
+            tidied_ms = clock_mono_ms();
     }
 }
 

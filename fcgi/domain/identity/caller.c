@@ -21,7 +21,6 @@ struct auth {
     int64_t ttl_ms;
     struct last_used last_used;
     struct refused refused;
-    _Atomic uint64_t hits, reads, unknown, bad_checksum;
 };
 
 struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cache_entries,
@@ -46,10 +45,6 @@ void auth_free(struct auth **a) {
     *a = NULL;
 }
 
-static void count(_Atomic uint64_t *counter) {
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 static bool is_unchanged(const struct auth *a, const struct held *h) {
     return h->key_gen == host_gen(a->host, HOST_GEN_KEY, h->caller.key_id) &&
            h->user_gen == host_gen(a->host, HOST_GEN_USER, h->caller.user_id);
@@ -61,7 +56,6 @@ static enum err read_picture(struct auth *a, struct db *db, const struct secret_
                              struct held **out) {
     uint32_t key_gen = host_gen(a->host, HOST_GEN_KEY, ids->key_id);
     uint32_t user_gen = host_gen(a->host, HOST_GEN_USER, ids->user_id);
-    count(&a->reads);
     enum err e = caller_load(db, ids->secret_id, out);
     if (e != OK)
         return e;
@@ -104,7 +98,6 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
         return ERR_KEY_INVALID;
     bool unchanged = old && is_unchanged(a, old);
     if (unchanged && now_ms - old->read_at_ms < a->ttl_ms) {
-        count(&a->hits);
         counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_HIT, 0, 1);
         *out = old;
         old = NULL;
@@ -127,19 +120,16 @@ enum err auth_key(struct auth *a, struct db *db, struct str presented, const str
     *out = NULL;
     if (!key_text_parse(presented, &key, pin)) {
         bool missing = !str_trim(presented).n;
-        if (!missing) {
-            count(&a->bad_checksum);
+        if (!missing)
             counter_add(COUNTER_KEY_CHECKSUM, 1);
-        }
         return fault_set(f, missing ? ERR_KEY_MISSING : ERR_KEY_INVALID, NULL);
     }
     enum err e = find_held(a, db, key, &h);
     if (e == OK && h->secret_expires_at >= 0 && clock_unix_s() >= h->secret_expires_at)
         e = ERR_KEY_INVALID;
     if (e == ERR_KEY_INVALID)
-        count(&a->unknown);
-    if (e != OK)
-        return fault_set(f, e, NULL);
+        if (e != OK)
+            return fault_set(f, e, NULL);
     *out = &h->caller;
     h = NULL;
     return OK;
@@ -247,8 +237,4 @@ void auth_refused(struct auth *a, const struct caller *c, enum err why, struct s
 enum err auth_flush_last_used(struct auth *a, struct db *db) {
     enum err e = last_used_flush(&a->last_used, db);
     return e != OK ? e : refused_flush(&a->refused, db, clock_unix_s());
-}
-
-void auth_stats(const struct auth *a, struct auth_stats *out) {
-    *out = (struct auth_stats){a->hits, a->reads, a->unknown, a->bad_checksum};
 }

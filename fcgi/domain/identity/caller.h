@@ -79,8 +79,3 @@ void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct st
  * errors are none of it. Written by the same housekeeping call. */
 void auth_refused(struct auth *a, const struct caller *c, enum err why, struct str ip);
 must_use enum err auth_flush_last_used(struct auth *a, struct db *db);
-
-struct auth_stats { /* since the start, for /metrics */
-    uint64_t hits, reads, unknown, bad_checksum;
-};
-void auth_stats(const struct auth *a, struct auth_stats *out);

@@ -48,9 +48,9 @@ bool key_text_ok(struct str key) {
     return memcmp(check, key.p + key.n - KEY_CHECK_LEN, KEY_CHECK_LEN) == 0;
 }
 
-bool key_text_parse(struct str presented, struct str *key, int64_t *pin) {
+/* "<key>" or "<key>-<id>" */
+static bool parse(struct str *key, int64_t *pin) {
     *pin = 0;
-    *key = str_trim(presented);
     if (key_text_ok(*key))
         return true;
     size_t dash = key->n;
@@ -60,6 +60,15 @@ bool key_text_parse(struct str presented, struct str *key, int64_t *pin) {
         return false;
     *key = str_sub(*key, 0, dash - 1);
     return key_text_ok(*key);
+}
+
+bool key_text_parse(struct str presented, struct str *key, int64_t *pin) {
+    struct str text = str_trim(presented);
+    *key = text;
+    if (parse(key, pin))
+        return true;
+    *key = str_from(text, strlen("sk-"));
+    return str_starts(text, STR("sk-")) && parse(key, pin);
 }
 
 void key_text_hint(struct str key, char out[KEY_HINT_CAP]) {
