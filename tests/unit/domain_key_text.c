@@ -57,6 +57,14 @@ static void a_pin_is_taken_off_only_behind_a_whole_key(void **state) {
         snprintf(text, sizeof text, "%s%s", key, bad[i]);
         assert_false(key_text_parse(str_c(text), &got, &pin));
     }
+    key_text_make(STR("aitk_live_"), key);
+    snprintf(text, sizeof text, "sk-%s-7", key);
+    assert_true(key_text_parse(str_c(text), &got, &pin));
+    assert_str(got, key);
+    assert_int_equal(pin, 7);
+    snprintf(text, sizeof text, "sk-sk-%s", key);
+    assert_false(key_text_parse(str_c(text), &got, &pin));
+    assert_false(key_text_parse(STR("sk-"), &got, &pin));
     assert_false(key_text_parse(STR(""), &got, &pin));
     assert_false(key_text_parse(STR("-1"), &got, &pin));
 }

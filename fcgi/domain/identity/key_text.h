@@ -24,7 +24,8 @@ void key_text_make(struct str prefix, char out[KEY_TEXT_CAP]);
 /* True when the whole text is a key with the right checksum. */
 bool key_text_ok(struct str key);
 /* Takes "<key>" or "<key>-<channel id>" apart, blanks trimmed; *pin is 0 without a suffix. The
- * whole text is tried first. False when there is no well-formed key in it. */
+ * whole text is tried first; one "sk-" too many in front is dropped, for clients that always put it
+ * there. False when there is no well-formed key in it. */
 must_use bool key_text_parse(struct str presented, struct str *key, int64_t *pin);
 /* "<prefix>Ab12**********wXyZ". The key must be ok. */
 void key_text_hint(struct str key, char out[KEY_HINT_CAP]);
