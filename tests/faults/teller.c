@@ -36,7 +36,7 @@ static char db_user[64];
 
 static struct {
     int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm,
-        concurrency, ttl, idle, journal_max, clamp;
+        concurrency, ttl, idle, journal_max, clamp, odd;
     const char *log;
 } opt = {.threads = 8, .keys = 1, .user = 1, .price = 7, .ttl = 300, .idle = 30};
 
@@ -200,6 +200,8 @@ static void *work_thread(void *arg) {
     for (int64_t i = 0; !stop; i++) {
         char id[64];
         int n = snprintf(id, sizeof id, "%d-%d-%" PRId64, getpid(), (int)(uintptr_t)arg, i);
+        if (opt.odd && i % opt.odd == 0)
+            n = snprintf(id, sizeof id, "\xc3\xa9");
         enum err e = one_call(db, &seed, str_of(id, (size_t)n));
         count(e);
         if (!opt.seconds && e && e != ERR_DB_AWAY && e != ERR_JOURNAL_FULL)
@@ -225,7 +227,7 @@ static void parse(char **a) {
                  {"pause", &opt.pause},     {"fail", &opt.fail}, {"unlimited", &opt.unlimited},
                  {"budget", &opt.budget},   {"rpm", &opt.rpm},   {"concurrency", &opt.concurrency},
                  {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max},
-                 {"clamp", &opt.clamp}};
+                 {"clamp", &opt.clamp},     {"odd", &opt.odd}};
     for (; *a; a++) {
         struct str rest = str_c(*a), name;
         must(str_cut(&rest, '=', &name));

@@ -58,8 +58,11 @@ enum err credit_view(struct db *db, enum allow_kind kind, int64_t id, int64_t pe
     struct q_allow_view got;
     *out = (struct allow_view){0};
     enum err e = q_allow_view(db, &(struct q_allow_view_in){kind, id, period}, &got);
-    if (e == ERR_DB_NO_ROW)
+    if (e == ERR_DB_NO_ROW) {
+        if (kind == ALLOW_SANDBOX)
+            *out = (struct allow_view){CREDIT_SANDBOX_START, 0, CREDIT_SANDBOX_START};
         return OK;
+    }
     if (!e)
         *out = (struct allow_view){got.granted, got.used, got.granted - got.used};
     return e;

@@ -52,7 +52,7 @@ must_use enum err credit_key_new_in(struct db *db, int64_t key_id, int64_t remai
  * leases are asked to give them back. */
 must_use enum err credit_key_set_in(struct db *db, int64_t key_id, int64_t remaining);
 
-/* All zeros when there is no such allowance. period: 0, or the second a budget's window began
- * (zone_window). */
+/* All zeros when there is no such allowance (a sandbox balance is born with its first use). period:
+ * 0, or the second a budget's window began (zone_window). */
 must_use enum err credit_view(struct db *db, enum allow_kind kind, int64_t id, int64_t period,
                               struct allow_view *out);

@@ -16,7 +16,6 @@ struct db;
 struct bank { /* who draws */
     int64_t worker;
     const char *run_dir; /* for bells */
-    struct leases *leases;
     _Atomic int64_t next_op;
 };
 

@@ -188,8 +188,3 @@ void journal_applied(struct journal *j, uint64_t seq) {
         drop_segment(j, s);
     }
 }
-
-int64_t journal_bytes(struct journal *j) {
-    LOCKED(&j->lock);
-    return j->bytes + j->old_bytes;
-}

@@ -38,7 +38,6 @@ must_use bool journal_end(struct journal *j, struct bill *const *bills,
                           struct opened *const *opened, size_t n);
 /* Ended calls up to seq are in the database: deletes segments nobody needs. Ledger thread. */
 void journal_applied(struct journal *j, uint64_t seq);
-int64_t journal_bytes(struct journal *j);
 
 /* A dead worker's journal, locked by us. */
 struct dead_journal;

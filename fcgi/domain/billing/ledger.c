@@ -228,6 +228,7 @@ struct ledger {
     struct list waiting; /* of struct hold: in the journal, not in the database */
     int64_t flush_at_ms; /* when they have waited long enough */
     struct upkeep upkeep;
+    size_t singly; /* so many calls are written one by one, to find one the database refuses */
     int64_t retry_ms, retry_at_ms;
 };
 
@@ -251,13 +252,31 @@ static size_t gather(struct ledger *l, struct bill **bills, size_t most) {
     return n;
 }
 
+/* The database takes the numbers of any call; a text it refuses must not keep all others waiting.
+ */
+static void mistrust(struct ledger *l, struct bill *const *bills, size_t n) {
+    if (n > 1) {
+        l->singly = n;
+        return;
+    }
+    struct bill *b = bills[0];
+    LOG(LOG_EV_LEDGER_FAILED, log_i("seq", (int64_t)b->seq), log_s("texts", "left out"));
+    char *const texts[] = {
+        b->request_id, b->upstream_request_id, b->model, b->upstream_model, b->ip,
+        b->endpoint,   b->error_code};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        texts[i][0] = '\0';
+}
+
 /* True when there may be more to write at once. */
 static bool write_batch(struct ledger *l) {
     struct bill *bills[BATCH_MAX];
-    size_t most = (size_t)l->b->conf->ledger_batch, n = gather(l, bills, most);
+    size_t most = l->singly ? 1 : (size_t)l->b->conf->ledger_batch, n = gather(l, bills, most);
     if (!n)
         return false;
     enum err e = ledger_apply(l->db, &l->b->ids, l->b->bank.worker, bills, n);
+    if (e == ERR_INTERNAL)
+        mistrust(l, bills, n);
     if (e) {
         l->retry_ms = l->retry_ms ? l->retry_ms * 2 : RETRY_FIRST_MS;
         l->retry_ms = l->retry_ms < RETRY_MAX_MS ? l->retry_ms : RETRY_MAX_MS;
@@ -266,6 +285,7 @@ static bool write_batch(struct ledger *l) {
         return false;
     }
     l->retry_ms = l->retry_at_ms = 0;
+    l->singly -= l->singly > 0;
     journal_applied(l->b->journal, bills[n - 1]->seq);
     for (size_t i = 0; i < n; i++)
         forget(l, CONTAINER_OF(l->waiting.next, struct hold, node));

@@ -269,8 +269,7 @@ static bool over(struct check c) {
     return c.limit && c.used + c.want > c.limit;
 }
 
-static const char *const kind_names[] = {
-    [LIMIT_KEY] = "key", [LIMIT_USER] = "account", [LIMIT_GROUP] = "group"};
+static const char *const kind_names[] = {[LIMIT_KEY] = "key", [LIMIT_GROUP] = "group"};
 
 static enum err refuse(struct fault *f, const struct limit_rule *r, const char *what, int64_t limit,
                        int64_t wait) {

@@ -12,7 +12,7 @@
 
 struct limits;
 
-enum limit_kind { LIMIT_KEY = 1, LIMIT_USER, LIMIT_GROUP };
+enum limit_kind { LIMIT_KEY = 1, LIMIT_GROUP };
 
 struct limit_rule { /* 0 = no limit */
     enum limit_kind kind;

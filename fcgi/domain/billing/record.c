@@ -46,6 +46,15 @@ static bool read_all(struct str in, void *record, const struct field *texts, siz
     return in.n == 0;
 }
 
+void record_text(char *field, size_t cap, struct str text) {
+    size_t n = text.n < cap - 1 ? text.n : cap - 1;
+    while (n && !str_utf8_ok(str_sub(text, 0, n)))
+        n--;
+    if (n)
+        memcpy(field, text.p, n);
+    field[n] = '\0';
+}
+
 void opened_write(struct buf *out, const struct opened *o) {
     write_all(out, o, opened_texts, ARRAY_LEN(opened_texts));
 }

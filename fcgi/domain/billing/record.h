@@ -46,6 +46,10 @@ struct bill {
         endpoint[48], error_code[48];
 };
 
+/* Copies as much of a text as a field holds, never half a character. */
+void record_text(char *field, size_t cap, struct str text);
+#define RECORD_TEXT(field, text) record_text(field, sizeof(field), text)
+
 /* Appends the record's bytes: the numbers as they lie in memory (a journal is read on the host and
  * by the program version that wrote it), then the strings with their lengths. */
 void opened_write(struct buf *out, const struct opened *o);
