@@ -30,12 +30,12 @@ WHERE s.id = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
 -- out: id:i64 time_window:str amount:i64 timezone:str
 SELECT id, time_window, amount, timezone FROM key_budgets WHERE key_id = ? ORDER BY id;
 
--- name: secret_used :exec
+-- name: secret_used :bulk
 -- in: at:i64 ip:str agent:str model:str id:i64
 UPDATE key_secrets
 SET last_used_at = ?, last_used_ip = ?, last_used_agent = ?, last_used_model = ? WHERE id = ?;
 
--- name: key_used :exec
+-- name: key_used :bulk
 -- in: at:i64 ip:str model:str id:i64
 UPDATE api_keys SET accessed_at = ?, last_used_ip = ?, last_used_model = ? WHERE id = ?;
 

@@ -11,8 +11,10 @@
 #define BEAT_MS 2000
 #define RECALL_MS 200
 #define ADOPT_MS 500
-#define FOLD_MS 60000 /* busy leases are folded with each draw, idle ones when they go back */
+#define FOLD_MS 600000 /* busy leases are folded with each draw, idle ones when they go back */
 #define LEASES_PER_TURN 20
+#define IDLE_MS 1000
+#define MORE_MS 50 /* until the next of many: looking through all leases costs as well */
 #define LEASES_AT_END 500
 #define LEDGERS_KEPT_S (35 * 86400)
 #define TIDY_MS 60000
@@ -151,13 +153,16 @@ static bool is_idle(const struct lease *l, const struct idle *i) {
 }
 
 static bool wants_upkeep(const struct lease *l, void *ctx) {
-    const struct idle *i = ctx;
-    return i->all || is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms;
+    struct idle *i = ctx;
+    if (!i->left || !(i->all || is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms))
+        return false;
+    i->left--;
+    return true;
 }
 
 static void keep_lease(struct lease *l, void *ctx) {
     struct idle *i = ctx;
-    if (i->e || i->left-- <= 0)
+    if (i->e)
         return;
     bool idle, again;
     {
@@ -174,7 +179,7 @@ static void keep_lease(struct lease *l, void *ctx) {
 static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
     struct idle i = {b, db, clock_mono_ms(), LEASES_PER_TURN, false, OK};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
-    u->idle_ms = i.left > 0 ? clock_mono_ms() + 1000 : 0;
+    u->idle_ms = clock_mono_ms() + (i.left ? IDLE_MS : MORE_MS);
 }
 
 static void tidy(struct billing *b, struct db *db, struct upkeep *u) {

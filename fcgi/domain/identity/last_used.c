@@ -1,10 +1,12 @@
 #include "domain/identity/last_used.h"
 
+#include "door/db.h"
 #include "door/queries.h"
 
 #include <stdlib.h>
 
 #define MAX_WAITING 4096
+#define BATCH 100 /* in one transaction, which locks the rows of the keys for a moment */
 
 void last_used_init(struct last_used *l) {
     *l = (struct last_used){0};
@@ -38,20 +40,48 @@ void last_used_note(struct last_used *l, int64_t key_id, int64_t secret_id, int6
     take(user_agent, u->user_agent, sizeof u->user_agent);
 }
 
-static enum err write_one(struct db *db, const struct last_use *u) {
-    struct str ip = str_c(u->ip), model = str_c(u->model);
-    enum err e = q_secret_used(
-        db, &(struct q_secret_used_in){u->at_s, ip, str_c(u->user_agent), model, u->secret_id},
-        NULL);
-    if (e == OK)
-        e = q_key_used(db, &(struct q_key_used_in){u->at_s, ip, model, u->key_id}, NULL);
+struct batch {
+    struct last_use *uses;
+    size_t n;
+};
+
+static int by_key(const void *pa, const void *pb) {
+    const struct last_use *a = pa, *b = pb;
+    return (a->key_id > b->key_id) - (a->key_id < b->key_id);
+}
+
+static enum err run_write(struct db *db, void *ctx) {
+    const struct batch *b = ctx;
+    struct q_secret_used_in secrets[BATCH];
+    struct q_key_used_in keys[BATCH];
+    for (size_t i = 0; i < b->n; i++) {
+        const struct last_use *u = &b->uses[i];
+        struct str ip = str_c(u->ip), model = str_c(u->model);
+        secrets[i] =
+            (struct q_secret_used_in){u->at_s, ip, str_c(u->user_agent), model, u->secret_id};
+        keys[i] = (struct q_key_used_in){u->at_s, ip, model, u->key_id};
+    }
+    enum err e = q_key_used(db, keys, b->n, NULL);
+    return e ? e : q_secret_used(db, secrets, b->n, NULL);
+}
+
+/* In one order, so that workers that write the same keys wait for each other and never deadlock. */
+static enum err write_uses(struct db *db, struct last_use *uses, size_t n) {
+    if (n)
+        qsort(uses, n, sizeof *uses, by_key);
+    enum err e = OK;
+    for (size_t at = 0; at < n && e != ERR_DB_AWAY; at += BATCH) {
+        struct batch b = {uses + at, n - at < BATCH ? n - at : BATCH};
+        enum err this = db_transaction(db, true, run_write, &b);
+        if (this != OK)
+            e = this;
+    }
     return e;
 }
 
 enum err last_used_flush(struct last_used *l, struct db *db) {
     struct last_use *uses AUTO(base_freep) = NULL;
     size_t n;
-    enum err e = OK;
     {
         LOCKED(&l->lock);
         uses = l->waiting;
@@ -59,12 +89,5 @@ enum err last_used_flush(struct last_used *l, struct db *db) {
         l->waiting = NULL;
         l->n = 0;
     }
-    for (size_t i = 0; i < n; i++) {
-        enum err this = write_one(db, &uses[i]);
-        if (this != OK)
-            e = this;
-        if (this == ERR_DB_AWAY)
-            break;
-    }
-    return e;
+    return write_uses(db, uses, n);
 }
