@@ -34,7 +34,8 @@ CTL_HANDLER(ctl_secrets_reseal) {
     if (e)
         return e;
     snprintf(said, sizeof said,
-             "%lld of %lld were moved to the newest generation; %lld wait for their next use; %lld "
+             "%lld of %lld were moved to the newest generation; %lld have no copy and move at "
+             "their next use; %lld "
              "cannot be opened",
              (long long)r.moved, (long long)r.seen, (long long)r.waiting, (long long)r.lost);
     c->negative = r.lost > 0;

@@ -192,6 +192,10 @@ UPDATE access_tokens SET last_used_at = ?, last_used_ip = ?, hash = ? WHERE id =
 -- out: n:i64
 SELECT COUNT(*) FROM access_tokens WHERE user_id = ?;
 
+-- name: access_token_total :one
+-- out: n:i64
+SELECT COUNT(*) FROM access_tokens;
+
 -- name: access_token_insert :exec
 -- in: user_id:i64 name:str hash:bytes hint:str scopes:i64 created_at:i64 expires_at:i64
 INSERT INTO access_tokens (user_id, name, hash, hint, scopes, created_at, expires_at)

@@ -42,3 +42,12 @@ UPDATE service_scopes SET rules = ? WHERE service_id = ? AND name = ? AND NOT de
 -- name: service_scope_insert :exec
 -- in: bit:i64 service_id:i64 name:str rules:str
 INSERT INTO service_scopes (bit, service_id, name, rules) VALUES (?, ?, ?, ?);
+
+-- name: service_secrets_after :many
+-- in: after_id:i64
+-- out: id:i64 sealed:bytes
+SELECT id, sealed FROM services WHERE id > ? AND sealed IS NOT NULL ORDER BY id LIMIT 500;
+
+-- name: service_reseal :exec
+-- in: sealed:bytes id:i64
+UPDATE services SET sealed = ? WHERE id = ?;

@@ -53,6 +53,10 @@ static enum err take_channel_key(void *ctx, const struct q_channel_keys_after *r
     return take(ctx, row->id, STR_NONE, row->sealed);
 }
 
+static enum err take_service(void *ctx, const struct q_service_secrets_after *row) {
+    return take(ctx, row->id, STR_NONE, row->sealed);
+}
+
 static void plain_free(struct buf *b) {
     if (b->p)
         secret_wipe(b->p, b->cap);
@@ -91,27 +95,55 @@ static enum err move_secret(struct batch *b, const struct item *it) {
                            NULL);
 }
 
-static enum err move_channel_key(struct batch *b, const struct item *it) {
+/* What is sealed and nothing more: read and written by statements of its own. */
+static enum err move_sealed(struct batch *b, const struct item *it, const char *what,
+                            enum err (*write)(struct db *db, struct str sealed, int64_t id)) {
     struct buf plain AUTO(plain_free) = BUF(SEALED_MAX), sealed AUTO(buf_free) = BUF(SEALED_MAX);
-    if (!open_item(b, it, "channel_key", &plain))
+    if (!open_item(b, it, what, &plain))
         return OK;
-    crypt_seal(b->keys, "channel_key", buf_view(&plain), &sealed);
-    return q_channel_key_reseal(b->db, &(struct q_channel_key_reseal_in){buf_view(&sealed), it->id},
-                                NULL);
+    crypt_seal(b->keys, what, buf_view(&plain), &sealed);
+    return write(b->db, buf_view(&sealed), it->id);
+}
+
+static enum err write_channel_key(struct db *db, struct str sealed, int64_t id) {
+    return q_channel_key_reseal(db, &(struct q_channel_key_reseal_in){sealed, id}, NULL);
+}
+
+static enum err write_service(struct db *db, struct str sealed, int64_t id) {
+    return q_service_reseal(db, &(struct q_service_reseal_in){sealed, id}, NULL);
+}
+
+enum kind { KEYS, CHANNEL_KEYS, SERVICES };
+
+static enum err read_step(struct batch *b, enum kind kind) {
+    switch (kind) {
+    case CHANNEL_KEYS:
+        return q_channel_keys_after(b->db, &(struct q_channel_keys_after_in){b->last_id},
+                                    take_channel_key, b);
+    case SERVICES:
+        return q_service_secrets_after(b->db, &(struct q_service_secrets_after_in){b->last_id},
+                                       take_service, b);
+    case KEYS:
+        break;
+    }
+    return q_secrets_after(b->db, &(struct q_secrets_after_in){b->last_id}, take_secret, b);
+}
+
+static enum err move_item(struct batch *b, enum kind kind, const struct item *it) {
+    if (kind == KEYS)
+        return move_secret(b, it);
+    return kind == SERVICES ? move_sealed(b, it, "service_key", write_service)
+                            : move_sealed(b, it, "channel_key", write_channel_key);
 }
 
 /* One kind of rows from its first to its last. */
-static enum err move_all(struct batch *b, bool channel_keys) {
+static enum err move_all(struct batch *b, enum kind kind) {
     b->last_id = 0;
     do {
         batch_empty(b);
-        enum err e =
-            channel_keys
-                ? q_channel_keys_after(b->db, &(struct q_channel_keys_after_in){b->last_id},
-                                       take_channel_key, b)
-                : q_secrets_after(b->db, &(struct q_secrets_after_in){b->last_id}, take_secret, b);
+        enum err e = read_step(b, kind);
         for (size_t i = 0; e == OK && i < b->n; i++)
-            e = channel_keys ? move_channel_key(b, &b->items[i]) : move_secret(b, &b->items[i]);
+            e = move_item(b, kind, &b->items[i]);
         if (e != OK)
             return e;
     } while (b->n == STEP);
@@ -124,6 +156,15 @@ enum err reseal_all(struct db *db, const struct keyring *keys, struct reseal_rep
     b->keys = keys;
     b->report = out;
     b->db = db;
-    enum err e = move_all(b, false);
-    return e != OK ? e : move_all(b, true);
+    enum err e = move_all(b, KEYS);
+    if (e == OK)
+        e = move_all(b, CHANNEL_KEYS);
+    if (e == OK)
+        e = move_all(b, SERVICES);
+    struct q_access_token_total tokens;
+    if (e == OK)
+        e = q_access_token_total(db, &tokens);
+    if (e == OK)
+        out->waiting += tokens.n;
+    return e;
 }

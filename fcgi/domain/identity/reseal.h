@@ -7,9 +7,9 @@ struct db;
 struct keyring;
 
 struct reseal_report {
-    int64_t seen, moved; /* secrets of keys, provider keys */
-    int64_t waiting; /* hashed by an older pepper without a sealed copy: moved by their next use */
-    int64_t lost;    /* sealed by a generation that is gone */
+    int64_t seen, moved; /* secrets of keys, provider keys, credentials of services */
+    int64_t waiting;     /* keys without a sealed copy and access tokens: moved by their next use */
+    int64_t lost;        /* sealed by a generation that is gone */
 };
 /* Row by row, so it may be stopped and run again; workers must have loaded the newest generation.
  */
