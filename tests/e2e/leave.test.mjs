@@ -1,5 +1,6 @@
 // Clients that leave: the provider must be told, and what came is charged.
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { after, before, test } from 'node:test';
 import { chatChunk, chatStream, sleep, usage } from './lib/provider.mjs';
 import { Raw } from './lib/raw.mjs';
@@ -63,6 +64,24 @@ test('before the first byte, by RST after an upload in pieces: the provider is c
   r.reset();
   await goneWithin(c.seen[0], performance.now(), 3000 * slow, 'RST before the first byte');
 });
+
+for (const how of ['cancels its stream', 'closes its connection']) {
+  test(`before the first byte, an HTTP/2 client that ${how}: the provider is closed within 3 s`, async () => {
+    const c = s.provider.play(() => {});
+    const h = http2.connect(s.url);
+    h.on('error', () => {});
+    const body = JSON.stringify(ask(c).body);
+    const q = h.request({ ':method': 'POST', ':path': '/v1/chat/completions', authorization: `Bearer ${s.key}`, 'content-type': 'application/json', 'content-length': body.length });
+    q.on('error', () => {});
+    q.end(body);
+    await eventually(() => c.seen.length === 1, 'the provider is asked');
+    const left = performance.now();
+    if (how === 'cancels its stream') q.close(http2.constants.NGHTTP2_CANCEL);
+    else h.destroy();
+    await goneWithin(c.seen[0], left, 3000 * slow, how);
+    h.destroy();
+  });
+}
 
 test('a client that only ends its sending side still gets its whole answer', async () => {
   const c = s.provider.play((x) => chatStream(x, { n: 20, gap: 50 }));
