@@ -67,8 +67,10 @@ static const struct ctl_command commands[] = {
      "--name N --prefix /PATH --base-url URL [--test-base-url URL] [--per-call-usd X]"
      " [--header NAME] [--key-stdin]",
      "put an HTTP upstream behind API keys; its credential is a line of standard input"},
-    {"service", "scope", ctl_service_scope, "--service N --name S --allow 'METHOD /PATH,...'",
-     "make a scope of a service, and its read-only variant S:read, or change its rules"},
+    {"service", "scope", ctl_service_scope,
+     "--service N --name S --allow 'METHOD /PATH,...' [--read-only-name S]",
+     "make a scope of a service with its read-only variant (S:read), or change its rules"},
+    {"service", "list", ctl_service_list, "", "show services and their scopes"},
     {"service", "delete", ctl_service_delete, "NAME", "delete a service and its scopes"},
     {"audit", "verify", ctl_audit_verify, "", "check that no audit row was changed or removed"},
     {"prices", "import", ctl_prices_import, "[--dry-run] [--only-existing] FILE",

@@ -155,6 +155,7 @@ CTL_HANDLER(ctl_audit_verify);
 CTL_HANDLER(ctl_service_add);
 CTL_HANDLER(ctl_service_scope);
 CTL_HANDLER(ctl_service_delete);
+CTL_HANDLER(ctl_service_list);
 CTL_HANDLER(ctl_secrets_reseal);
 CTL_HANDLER(ctl_prices_import);
 CTL_HANDLER(ctl_credit);

@@ -2,6 +2,7 @@
 
 #include "domain/admin/shelf.h"
 #include "domain/service/store.h"
+#include "door/queries.h"
 #include "util/secret.h"
 
 #include <stdio.h>
@@ -50,20 +51,23 @@ static void put_rules(struct buf *out, struct str list) {
 }
 
 CTL_HANDLER(ctl_service_scope) {
-    struct str service, name, allow;
+    struct service_scope_edit s = {.read_name = STR("")};
+    struct str allow;
     struct buf rules AUTO(buf_free) = BUF(60000);
-    const struct ctl_option options[] = {{"service", CTL_STR, &service, true, NULL},
-                                         {"name", CTL_STR, &name, true, NULL},
+    const struct ctl_option options[] = {{"service", CTL_STR, &s.service, true, NULL},
+                                         {"name", CTL_STR, &s.name, true, NULL},
+                                         {"read-only-name", CTL_STR, &s.read_name, false, NULL},
                                          {"allow", CTL_STR, &allow, true, NULL}};
     enum err e = ctl_options(c, a, options, ARRAY_LEN(options), 0, 0);
     if (e)
         return e;
     put_rules(&rules, allow);
+    s.rules = buf_view(&rules);
     e = ctl_db(c);
     if (!e)
-        e = service_scope_set(c->db, ctl_host(c), service, name, buf_view(&rules), &c->fault);
+        e = service_scope_set(c->db, ctl_host(c), &s, &c->fault);
     if (!e)
-        ctl_done(c, "the scope is in force", cell_s("service", service), cell_s("scope", name));
+        ctl_done(c, "the scope is in force", cell_s("service", s.service), cell_s("scope", s.name));
     return e;
 }
 
@@ -76,4 +80,21 @@ CTL_HANDLER(ctl_service_delete) {
     if (!e)
         ctl_done(c, "the service was deleted", cell_s("name", str_c(a->v[0])));
     return e;
+}
+
+static enum err on_service(void *ctx, const struct q_service_list *r) {
+    ctl_row(ctx, cell_i("id", r->id), cell_s("name", r->name), cell_s("prefix", r->prefix),
+            cell_s("base_url", r->base_url), cell_s("test_base_url", r->test_base_url),
+            cell_s("header", r->has_secret ? r->header : STR("")),
+            cell_i("call_quota", r->call_quota),
+            cell_json("scopes", r->scopes.p ? r->scopes : STR("[]")));
+    return OK;
+}
+
+CTL_HANDLER(ctl_service_list) {
+    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
+    if (!e)
+        e = ctl_db(c);
+    ctl_list(c);
+    return e ? e : q_service_list(c->db, on_service, c);
 }

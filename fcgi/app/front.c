@@ -210,7 +210,7 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     }
     if (!e)
         e = route_find(x->rq.method, x->rq.path, &route, &f);
-    if (e == ERR_URL_UNKNOWN && service_find(a, db, x))
+    if (e == ERR_URL_UNKNOWN && (e = service_find(a, db, x, &f)) == OK)
         return relay_request(a, db, x, NULL) == OK;
     if (e) {
         reply_fault(&x->conn, &x->rq, &f, STR(""));

@@ -29,6 +29,11 @@ static const struct {
     FIELD("HTTP_SEC_FETCH_SITE", sec_fetch_site),
     FIELD("HTTP_IDEMPOTENCY_KEY", idempotency_key),
     FIELD("HTTP_NEW_API_USER", new_api_user),
+    FIELD("HTTP_ACCEPT", accept),
+    FIELD("HTTP_IF_MATCH", if_match),
+    FIELD("HTTP_IF_NONE_MATCH", if_none_match),
+    FIELD("HTTP_IF_MODIFIED_SINCE", if_modified_since),
+    FIELD("HTTP_RANGE", range),
     FIELD("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", request_headers),
     FIELD("HTTP_X_REQUEST_ID", id),
 };

@@ -3,13 +3,15 @@
 #include "app/inference.h"
 #include "domain/routing/choose.h"
 
-bool service_find(struct app *a, struct db *db, struct exchange *x) {
-    if (services_current(db, a->host, a->keys, &x->services) != OK)
-        return false;
+enum err service_find(struct app *a, struct db *db, struct exchange *x, struct fault *f) {
+    enum err e = services_current(db, a->host, a->keys, &x->services);
+    if (e != OK)
+        return fault_set(f, e, NULL);
     x->service = services_match(x->services, x->rq.path, &x->service_path);
-    if (x->service)
-        x->endpoint = x->service->prefix;
-    return x->service != NULL;
+    if (!x->service)
+        return ERR_URL_UNKNOWN; /* as the fault already says */
+    x->endpoint = x->service->prefix;
+    return OK;
 }
 
 static bool method_is_known(struct str m) {
@@ -24,6 +26,9 @@ static enum err check_scope(const struct exchange *x, struct fault *f) {
     const struct service *s = x->service;
     if (!method_is_known(x->rq.method))
         return fault_set(f, ERR_METHOD, "GET, POST, PUT, PATCH, DELETE");
+    if (!service_path_ok(x->service_path))
+        return fault_set(f, ERR_URL_UNKNOWN, "%.*s of the service %.*s", STR_ARG(x->rq.method),
+                         STR_ARG(s->name));
     if (service_allows(s, x->caller->scopes, x->rq.method, x->service_path))
         return OK;
     return fault_set(f, ERR_SCOPE_MISSING, "of the service %.*s for %.*s %.*s", STR_ARG(s->name),
@@ -49,9 +54,6 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x,
     const struct group *g = groups->groups[0];
     x->model = &s->model;
     x->peek.model = s->model.name;
-    x->free_of_charge = s->price.call_quota == 0;
-    if (x->free_of_charge)
-        return OK;
     return billing_hold(a->billing, db,
                         &(struct hold_ask){.caller = x->caller,
                                            .model = x->model,

@@ -24,6 +24,8 @@ struct http_call {
     void *ctx;
     struct http_head head;
     char content_type[128], request_id[128];
+    struct buf fields;
+    bool want_fields;
     size_t head_bytes, head_max;
     bool private_ok, met_private;
     bool head_done, got_data, refused, invalid, ended;
@@ -140,6 +142,7 @@ static void take_header(struct http_call *c, struct str line) {
 static void start_head(struct http_call *c, struct str line) {
     struct str rest = line, version, status;
     int64_t code = 0;
+    buf_clear(&c->fields);
     c->head = (struct http_head){.content_length = -1};
     c->head.content_type = c->head.request_id = STR("");
     if (str_cut(&rest, ' ', &version) && str_cut(&rest, ' ', &status))
@@ -162,8 +165,11 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx) {
         start_head(c, line);
     } else if (str_trim(line).n) {
         take_header(c, line);
+        if (c->want_fields)
+            buf_str(&c->fields, line);
     } else if (c->head.status >= 200) {
         c->head_done = true;
+        c->head.fields = buf_view(&c->fields);
         if (!c->events->on_head(c->ctx, &c->head)) {
             c->refused = true;
             return 0;
@@ -249,6 +255,7 @@ static void give_back(struct http_call *c) {
     struct http *h = c->http;
     curl_slist_free_all(c->headers);
     c->headers = NULL;
+    buf_free(&c->fields);
     SET(c->easy, CURLOPT_HTTPHEADER, NULL);
     SET(c->easy, CURLOPT_POSTFIELDS, NULL);
     c->ended = true;
@@ -268,6 +275,8 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     c->ctx = ask->ctx;
     c->head_bytes = 0;
     c->head_max = (size_t)h->conf.max_head_bytes;
+    c->want_fields = ask->want_fields;
+    buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
     c->headers = curl_slist_append(NULL, "Expect:");

@@ -15,6 +15,7 @@ struct http_call;
 struct http_head { /* of the final (not 1xx) answer; views valid during on_head */
     int status;
     struct str content_type, request_id;
+    struct str fields;      /* the header lines as they came, when they were asked for */
     int64_t retry_after_ms; /* 0 = none; delta-seconds or HTTP-date */
     int64_t content_length; /* -1 = unknown */
 };
@@ -45,8 +46,9 @@ struct http_ask {
     const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE"; copied */
     const char *url;
     const char *const *headers; /* NULL-terminated "Name: value" lines; copied */
-    struct str body;            /* must stay valid until on_end */
-    bool private_ok;            /* may connect to addresses that are not public (address.h) */
+    bool want_fields;
+    struct str body; /* must stay valid until on_end */
+    bool private_ok; /* may connect to addresses that are not public (address.h) */
     const struct http_events *events;
     void *ctx;
 };

@@ -1,6 +1,7 @@
 #include "relay/relay.h"
 
 #include "door/conf.h"
+#include "relay/forward.h"
 #include "relay/head.h"
 #include "util/clock.h"
 #include "util/counter.h"
@@ -22,13 +23,18 @@ static void put_ms(struct buf *out, const char *name, int64_t us) {
     head_line(out, name, buf_view(&b));
 }
 
+static bool is_stream(const struct exchange *x) {
+    return x->mode == ANSWER_EVENTS ||
+           (x->service && str_istarts(x->content_type, STR("text/event-stream")));
+}
+
 static void write_head(struct exchange *x, struct buf *out, int status, struct str type) {
     head_write(out, &(struct head){.status = status,
                                    .content_type = type,
                                    .request_id = x->rq.id,
                                    .origin = x->rq.origin,
-                                   .event_stream = x->mode == ANSWER_EVENTS,
-                                   .retry_after_s = x->mode == ANSWER_ERROR
+                                   .event_stream = is_stream(x),
+                                   .retry_after_s = x->mode == ANSWER_ERROR || x->retry_after_ms
                                                         ? (x->retry_after_ms + 999) / 1000
                                                         : x->fault.retry_after_s});
     head_rate_limits(out, &x->limits);
@@ -47,6 +53,7 @@ static void commit(struct exchange *x, struct buf *out) {
         return;
     x->committed = true;
     write_head(x, out, good_status(x), x->content_type);
+    buf_str(out, x->service_fields);
     head_end(out);
     if (x->call && http_sent(x->call, x->sent.n ? x->sent.n : x->body_n))
         exchange_drop_body(x);
@@ -82,7 +89,12 @@ static bool is_json(struct str type) {
 
 void answer_head(struct exchange *x, const struct http_head *head) {
     x->content_type = arena_str(&x->mem, head->content_type);
-    if (head->status < 200 || head->status > 299) {
+    if (x->service) {
+        struct buf fields AUTO(buf_free) = BUF(64u << 10);
+        forward_answer(x, head->fields, &fields);
+        x->service_fields = arena_str(&x->mem, buf_view(&fields));
+        x->mode = ANSWER_BYTES; /* whatever it means, its clients know */
+    } else if (head->status < 200 || head->status > 299) {
         x->mode = ANSWER_ERROR;
     } else if (str_istarts(head->content_type, STR("text/event-stream"))) {
         x->mode = ANSWER_EVENTS;
@@ -267,6 +279,7 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     int64_t now = clock_mono_us();
     const struct plan_step *s = x->step;
     bool answered = x->mode == ANSWER_EVENTS || x->mode == ANSWER_WHOLE || x->mode == ANSWER_BYTES;
+    answered &= good_status(x) < 400;
     o->end = end;
     o->status = status;
     /* who leaves while the provider works pays the prompt, which the provider has read */
@@ -389,7 +402,12 @@ void answer_complete(struct exchange *x) {
         finish(x, buf_view(out));
         return;
     }
-    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, good_status(x));
+    enum end_reason end = x->draining ? END_CLIENT_LEFT : END_OK;
+    if (good_status(x) >= 400) {
+        fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);
+        end = END_UPSTREAM;
+    }
+    settle(x, end, good_status(x));
     finish(x, buf_view(out));
 }
 
@@ -427,11 +445,6 @@ void answer_provider_error(struct exchange *x) {
     if (x->upstream_status < 400) { /* a redirect is not followed: it would carry the key away */
         fault_set(&x->fault, ERR_UPSTREAM_INVALID, NULL);
         answer_fault(x, END_UPSTREAM);
-        return;
-    }
-    if (x->service) { /* its clients know its errors */
-        fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);
-        answer_body(x, x->upstream_status, x->content_type, buf_view(&x->held), END_UPSTREAM);
         return;
     }
     struct buf body AUTO(buf_free) = BUF(256u << 10);

@@ -1,6 +1,7 @@
 #include "relay/relay.h"
 
 #include "door/conf.h"
+#include "relay/forward.h"
 #include "relay/sandbox.h"
 #include "util/clock.h"
 #include "util/counter.h"
@@ -8,7 +9,7 @@
 
 #include <sys/epoll.h>
 
-#define MAX_HEADER_LINES 8
+#define MAX_HEADER_LINES FORWARD_LINES_MAX
 #define URL_MAX 8192
 #define MAX_KEYS_TRIED 3 /* of one channel for one request */
 
@@ -196,27 +197,19 @@ static void start_http(struct exchange *x, struct str body) {
 static void start_service(struct exchange *x, struct str body) {
     struct buf url AUTO(buf_free) = BUF(URL_MAX);
     struct lines l = {.mem = &x->mem};
-    const struct service *s = x->service;
-    if (dialect_url(&url, DIALECT_OPENAI, x->step->channel->base_url, x->service_path, x->rq.query,
-                    STR("")) != OK) {
+    if (forward_url(&url, x->step->channel->base_url, x->service_path, x->rq.query) != OK) {
         note_failure(x, ERR_UPSTREAM_INVALID);
         attempt_next(x);
         return;
     }
-    if (x->rq.content_type.n)
-        put_line(&l, arena_printf(&x->mem, "Content-Type: %.*s", STR_ARG(x->rq.content_type)));
-    put_line(&l, "User-Agent: tollgate");
-    put_line(&l, "Accept: */*");
-    put_line(&l, arena_printf(&x->mem, "X-Request-Id: %.*s", STR_ARG(x->rq.id)));
-    put_line(&l, arena_printf(&x->mem, "X-Tollgate-User: %lld", (long long)x->caller->user_id));
-    if (s->secret.n)
-        put_line(&l, arena_printf(&x->mem, "%.*s: %.*s", STR_ARG(s->header), STR_ARG(s->secret)));
+    forward_ask(x, put_line, &l);
     x->call =
         http_start(x->relay->http, &(struct http_ask){.method = arena_str(&x->mem, x->rq.method).p,
                                                       .url = url.p,
                                                       .headers = l.line,
                                                       .body = body,
                                                       .private_ok = x->step->channel->private_ok,
+                                                      .want_fields = true,
                                                       .events = &events,
                                                       .ctx = x});
 }

@@ -1,4 +1,4 @@
-/* dialect_parts.h - what the dialect_<name>.c files share; nobody else includes it. */
+/* dialect_parts.h - what the dialect_<name>.c files and forward.c share. */
 #pragma once
 
 #include "relay/dialect.h"
@@ -7,6 +7,8 @@ extern const struct dialect_ops dialect_openai, dialect_anthropic, dialect_gemin
 
 /* The fault's text as a JSON string. */
 void dialect_put_text(struct buf *out, const struct fault *f, enum lang lang);
+/* "?" and the client's query; its `key` only with_key. */
+void dialect_put_query(struct buf *out, struct str query, bool with_key);
 /* put("Name: value") unless value is empty or could not stand in a header. */
 void dialect_put_header(void (*put)(void *ctx, const char *line), void *ctx, const char *name,
                         struct str value);

@@ -1,4 +1,4 @@
-#include "relay/dialect.h"
+#include "relay/dialect_parts.h"
 
 static bool is_alnum(char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
@@ -91,10 +91,10 @@ static bool is_key(struct str pair) {
 }
 
 /* What may not stand in a query is encoded, so that it stays data. */
-static void put_query(struct buf *out, struct str query) {
+void dialect_put_query(struct buf *out, struct str query, bool with_key) {
     char sep = '?';
     for (struct str pair; str_cut(&query, '&', &pair);) {
-        if (!pair.n || is_key(pair))
+        if (!pair.n || (!with_key && is_key(pair)))
             continue;
         buf_putc(out, sep);
         sep = '&';
@@ -125,6 +125,6 @@ enum err dialect_url(struct buf *out, enum dialect d, struct str base, struct st
         plain = put_gemini_path(out, path, model);
     else if ((plain = path_is_plain(path)))
         buf_str(out, path);
-    put_query(out, query);
+    dialect_put_query(out, query, false);
     return plain && !out->failed ? OK : ERR_FIELD_VALUE;
 }

@@ -41,6 +41,41 @@ static bool pattern_ok(struct str p) {
     return p.n > 0 && p.p[0] == '/';
 }
 
+static bool is_word(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
+           c == '_';
+}
+
+/* What an upstream could not mistake for the path's own structure. */
+static bool escape_ok(struct str rest) {
+    uint8_t byte;
+    if (rest.n < 3 || !str_hex(str_sub(rest, 1, 2), &byte, 1))
+        return false;
+    return byte >= ' ' && byte != 0x7f && !is_word((char)byte) && !strchr(".~/\\%", byte);
+}
+
+/* Some servers cut a segment at ';' before they look for dots. */
+static bool segment_ok(struct str segment) {
+    struct str bare;
+    return str_cut(&segment, ';', &bare) && bare.n && !str_eqc(bare, ".") && !str_eqc(bare, "..");
+}
+
+bool service_path_ok(struct str path) {
+    for (size_t i = 0; i < path.n; i++) {
+        char c = path.p[i];
+        bool plain = is_word(c) || (c && strchr("/.~!$&'()*+,;=:@", c));
+        if (c == '%' ? !escape_ok(str_from(path, i)) : !plain)
+            return false;
+    }
+    struct str rest = str_from(path, 1), segment;
+    if (!path.n || path.p[0] != '/')
+        return false;
+    while (rest.n && str_cut(&rest, '/', &segment))
+        if (!segment_ok(segment))
+            return false;
+    return path.n == 1 || !str_ends(path, STR("/"));
+}
+
 bool service_rules_parse(struct str text, struct service_rule out[SERVICE_RULES_MAX], size_t *n) {
     struct str line, method;
     *n = 0;
@@ -83,6 +118,8 @@ static bool scope_allows(const struct service_scope *s, struct str method, struc
 
 bool service_allows(const struct service *s, uint64_t scopes, struct str method, struct str rest) {
     bool reads = str_eqc(method, "GET");
+    if (!service_path_ok(rest))
+        return false;
     for (size_t i = 0; i < s->n_scopes; i++) {
         uint64_t bits = SCOPE_BIT(s->scopes[i].bit);
         if (reads)
@@ -129,9 +166,7 @@ static enum err take_service(void *ctx, const struct q_service_rows *row) {
                                .private_ok = true};
     v->test = v->live;
     v->test.base_url = arena_str(mem, row->test_base_url);
-    v->price = (struct price){.id = row->price_id.has ? row->price_id.v : 0,
-                              .per_call = true,
-                              .call_quota = row->call_quota};
+    v->price = (struct price){.id = row->price_id, .per_call = true, .call_quota = row->call_quota};
     v->model = (struct model){.name = str_c(arena_printf(mem, "service:%.*s", STR_ARG(v->name)))};
     return OK;
 }
@@ -153,9 +188,8 @@ static enum err take_scope(void *ctx, const struct q_service_scope_rows *row) {
     struct service_scope *more = arena_alloc(mem, (v->n_scopes + 1) * sizeof *more);
     if (v->n_scopes)
         memcpy(more, v->scopes, v->n_scopes * sizeof *more);
-    struct str name = arena_str(mem, row->name);
     more[v->n_scopes++] = (struct service_scope){
-        name, str_c(arena_printf(mem, "%.*s:read", STR_ARG(name))), (int)row->bit, kept, n};
+        arena_str(mem, row->name), arena_str(mem, row->read_name), (int)row->bit, kept, n};
     v->scopes = more;
     return OK;
 }

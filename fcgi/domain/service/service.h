@@ -1,8 +1,8 @@
 /* service.h - services: HTTP upstreams of the operator's own, called with API keys.
  *
  * A service owns the paths under its prefix. Its scopes are named sets of "METHOD /path" patterns
- * (":x" is any one part, "*" at the end the rest), each with a read-only variant "<name>:read" that
- * allows its GETs. A key without a scope of the service may not call it. Test keys go to the test
+ * (":x" is any one part, "*" at the end the rest), each with a read-only variant that allows its
+ * GETs. A key without a scope of the service may not call it. Test keys go to the test
  * base URL and pay from the sandbox balance.
  *
  * The picture of all services is read when the catalogue's generation changes; readers hold a
@@ -55,6 +55,11 @@ uint64_t services_scope_mask(const struct services *s);
 struct str services_scope_name(const struct services *s, int bit);
 uint64_t services_scope_find(const struct services *s, struct str name);
 const struct service *services_at(const struct services *s, size_t i); /* NULL past the end */
+
+/* A path that can be appended to a base URL and means there what it was checked as here: absolute,
+ * no empty or dot segment, no escape that hides a letter, a separator, a control character or
+ * another escape. */
+bool service_path_ok(struct str path);
 
 /* "METHOD /path" lines: *n rules into out (may be NULL to check), or false. */
 #define SERVICE_RULES_MAX 64

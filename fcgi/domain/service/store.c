@@ -82,15 +82,13 @@ struct adding {
     struct fault *f;
 };
 
-static enum err add_price(struct db *db, int64_t call_quota, struct db_i64 *id) {
+/* Also for what is free: limits hold and usage is written for it too. */
+static enum err add_price(struct db *db, int64_t call_quota, int64_t *id) {
     struct db_done done;
-    *id = (struct db_i64){.has = false};
-    if (!call_quota)
-        return OK;
     struct q_price_insert_in in = {
         .per_call = true, .call_quota = call_quota, .created_s = clock_unix_s()};
     enum err e = q_price_insert(db, &in, &done);
-    *id = (struct db_i64){.has = e == OK, .v = done.insert_id};
+    *id = e == OK ? done.insert_id : 0;
     return e;
 }
 
@@ -98,7 +96,7 @@ static enum err add(struct db *db, void *ctx) {
     struct adding *a = ctx;
     struct service_new *s = a->s;
     struct buf sealed AUTO(buf_free) = BUF(SECRET_MAX + CRYPT_SEAL_OVERHEAD);
-    struct db_i64 price;
+    int64_t price = 0;
     struct db_done done;
     if (s->secret.n)
         crypt_seal(a->keys, "service_key", s->secret, &sealed);
@@ -155,43 +153,66 @@ enum err service_remove(struct db *db, struct host *host, struct str name, struc
     return admin_write(db, host, HOST_GEN_CATALOG, &whole, remove_all, &n);
 }
 
-static enum err set_scope(struct db *db, void *ctx) {
-    const struct naming *n = ctx;
+/* Names stand in JSON lists and on command lines: "Task Poster (read-only)", "tasks:write". */
+static bool scope_name_ok(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < ' ' || s.p[i] > '~' || strchr("\"\\,", s.p[i]))
+            return false;
+    return s.n > 0 && s.n <= 64 && s.p[0] != ' ' && s.p[s.n - 1] != ' ' && !scope_find(s);
+}
+
+struct scoping {
+    struct naming n;
+    struct str read_name;
+};
+
+static enum err new_scope(struct db *db, const struct scoping *w, int64_t id) {
     struct q_service_scope_last last;
+    enum err e = q_service_scope_last(db, &last);
+    if (e == OK && last.bit + 3 >= SCOPE__MAX)
+        return fault_field(w->n.f, ERR_FIELD_VALUE, "name", "there are no more scopes to give");
+    struct q_service_scope_insert_in in = {.bit = last.bit + 2,
+                                           .service_id = id,
+                                           .name = w->n.name,
+                                           .read_name = w->read_name,
+                                           .rules = w->n.rules};
+    return e != OK ? e : q_service_scope_insert(db, &in, NULL);
+}
+
+static enum err set_scope(struct db *db, void *ctx) {
+    const struct scoping *w = ctx;
+    const struct naming *n = &w->n;
     struct q_service_scope_owner owner;
-    struct db_done done;
     int64_t id;
     enum err e = find(db, n, &id);
     if (e != OK)
         return e;
-    e = q_service_scope_owner(db, &(struct q_service_scope_owner_in){n->name}, &owner);
-    if (e == OK && owner.service_id != id)
-        return fault_set(n->f, ERR_EXISTS, "Scope '%.*s' of another service", STR_ARG(n->name));
-    if (e == OK || e == ERR_DB_NO_ROW)
-        e = q_service_scope_update(db, &(struct q_service_scope_update_in){n->rules, id, n->name},
-                                   &done);
-    if (e != OK || done.affected)
-        return e;
-    e = q_service_scope_last(db, &last);
-    if (e == OK && last.bit + 3 >= SCOPE__MAX)
-        return fault_field(n->f, ERR_FIELD_VALUE, "name", "there are no more scopes to give");
-    return e != OK
-               ? e
-               : q_service_scope_insert(
-                     db, &(struct q_service_scope_insert_in){last.bit + 2, id, n->name, n->rules},
-                     NULL);
+    e = q_service_scope_owner(
+        db, &(struct q_service_scope_owner_in){n->name, n->name, w->read_name, w->read_name},
+        &owner);
+    if (e == ERR_DB_NO_ROW)
+        return new_scope(db, w, id);
+    if (e == OK && (owner.service_id != id || !str_eq(owner.name, n->name)))
+        return fault_set(n->f, ERR_EXISTS, "Scope '%.*s'", STR_ARG(n->name));
+    return e != OK ? e
+                   : q_service_scope_update(
+                         db, &(struct q_service_scope_update_in){n->rules, id, n->name}, NULL);
 }
 
-enum err service_scope_set(struct db *db, struct host *host, struct str service, struct str name,
-                           struct str rules, struct fault *f) {
+enum err service_scope_set(struct db *db, struct host *host, const struct service_scope_edit *s,
+                           struct fault *f) {
     struct service_rule parsed[SERVICE_RULES_MAX];
-    struct naming n = {service, name, rules, f};
+    struct buf read AUTO(buf_free) = BUF(128);
     size_t count;
-    if (!name_ok(name, 50) || scope_find(name))
-        return fault_field(f, ERR_FIELD_VALUE, "name", "a scope's name is a-z, 0-9, '-', '_', '.'");
-    if (!service_rules_parse(rules, parsed, &count))
+    buf_str(&read, s->read_name.n ? s->read_name : s->name);
+    buf_puts(&read, s->read_name.n ? "" : ":read");
+    struct scoping w = {{s->service, s->name, s->rules, f}, buf_view(&read)};
+    if (!scope_name_ok(s->name) || !scope_name_ok(w.read_name) || str_eq(s->name, w.read_name))
+        return fault_field(f, ERR_FIELD_VALUE, "name",
+                           "a scope's name has 1 to 64 printable ASCII characters without \",\\");
+    if (!service_rules_parse(s->rules, parsed, &count))
         return fault_field(
             f, ERR_FIELD_VALUE, "allow",
             "a rule is METHOD /path, where :x is any part and * at the end the rest");
-    return admin_write(db, host, HOST_GEN_CATALOG, &whole, set_scope, &n);
+    return admin_write(db, host, HOST_GEN_CATALOG, &whole, set_scope, &w);
 }

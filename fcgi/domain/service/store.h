@@ -15,6 +15,12 @@ must_use enum err service_add(struct db *db, struct host *host, const struct key
 /* Ends the service and its scopes; their names may be used again, their bits not. ERR_ABSENT. */
 must_use enum err service_remove(struct db *db, struct host *host, struct str name,
                                  struct fault *f);
-/* Makes the scope or replaces its rules ("METHOD /path" lines). ERR_FIELD_VALUE, ERR_ABSENT. */
-must_use enum err service_scope_set(struct db *db, struct host *host, struct str service,
-                                    struct str name, struct str rules, struct fault *f);
+struct service_scope_edit {
+    struct str service, name;
+    struct str read_name; /* of the read-only variant; "" = "<name>:read" */
+    struct str rules;     /* "METHOD /path" lines */
+};
+/* Makes the scope with its variant, or replaces the rules of one that is there. ERR_FIELD_VALUE,
+ * ERR_ABSENT, ERR_EXISTS. */
+must_use enum err service_scope_set(struct db *db, struct host *host,
+                                    const struct service_scope_edit *s, struct fault *f);
