@@ -19,6 +19,7 @@ struct billing *billing_new(const struct conf *conf) {
     struct billing *b = base_zalloc(sizeof *b);
     struct fault f = {0};
     b->conf = conf;
+    b->started_ms = clock_mono_ms();
     must(str_copy(str_c(conf->run_dir), b->run_dir, sizeof b->run_dir));
     if (gethostname(b->host, sizeof b->host - 1) != 0)
         b->host[0] = '\0';

@@ -355,7 +355,7 @@ static enum err await_recalled(struct bank *bank, struct db *db, const struct al
         if (e || !got.n)
             return e;
         if (clock_mono_ms() >= deadline_ms)
-            return ERR_DB_AWAY;
+            return ERR_OVERLOADED;
         nanosleep(&(struct timespec){0, RECALL_POLL_MS * 1000000}, NULL);
     }
 }

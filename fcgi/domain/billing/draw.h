@@ -29,8 +29,8 @@ struct draw {
 
 /* Draws all or nothing and ends all drawing. When the allowance itself can not pay, other workers'
  * leases on it are recalled and waited for until deadline_ms. *short_of: the index of the draw that
- * could not be paid, with ERR_USER_QUOTA. ERR_DB_AWAY also when a lease on another host could pay
- * and did not come back in time. */
+ * could not be paid, with ERR_USER_QUOTA. ERR_OVERLOADED when a lease elsewhere could pay and
+ * did not come back in time, or when a row was locked for too long. */
 must_use enum err draw_all(struct bank *bank, struct db *db, struct draw *draws, size_t n,
                            int64_t deadline_ms, size_t *short_of);
 

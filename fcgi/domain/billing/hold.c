@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define ASK_AGAIN_MS 1000
+
 /* --- what pays ------------------------------------------------------------------------------ */
 
 static void add_share(struct hold *h, struct allow_id id, int64_t amount, bool unlimited,
@@ -144,6 +146,26 @@ static bool drawn_by_us(const struct wanted *w, size_t share) {
     return false;
 }
 
+/* While the database is away a thread that waits for it could serve calls that leases cover: only
+ * one a second asks whether it is back. */
+static bool may_ask(struct billing *b) {
+    int64_t at = b->ask_again_ms, now = clock_mono_ms();
+    return !at ||
+           (now >= at && atomic_compare_exchange_strong(&b->ask_again_ms, &at, now + ASK_AGAIN_MS));
+}
+
+static enum err draw_wanted(struct billing *b, struct db *db, struct wanted *w, int64_t deadline,
+                            size_t *short_of) {
+    if (!may_ask(b)) {
+        for (size_t i = 0; i < w->n; i++)
+            lease_undrawn(w->draws[i].lease, w->draws[i].mine);
+        return ERR_DB_AWAY;
+    }
+    enum err e = draw_all(&b->bank, db, w->draws, w->n, deadline, short_of);
+    b->ask_again_ms = e == ERR_DB_AWAY ? clock_mono_ms() + ASK_AGAIN_MS : 0;
+    return e;
+}
+
 static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const struct caller *c,
                          struct fault *f) {
     int64_t deadline = clock_mono_ms() + BILLING_WAIT_MS;
@@ -154,7 +176,7 @@ static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const
         return e == ERR_USER_QUOTA ? refuse(h, c, short_of, f) : away(f);
     if (!w.n)
         return OK;
-    e = draw_all(&b->bank, db, w.draws, w.n, deadline, &short_of);
+    e = draw_wanted(b, db, &w, deadline, &short_of);
     if (!e)
         return OK;
     for (size_t i = 0; i < h->opened.n_shares; i++)
@@ -202,7 +224,7 @@ static void fill_opened(const struct billing *b, const struct hold_ask *ask, str
 
 /* A worker that has just started is about to join. */
 static void await_joined(const struct billing *b) {
-    for (int i = 0; i < BILLING_WAIT_MS / 5 && !b->good_until_ms; i++)
+    while (!b->good_until_ms && clock_mono_ms() < b->started_ms + BILLING_WAIT_MS)
         usleep(5000);
 }
 

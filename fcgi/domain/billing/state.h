@@ -26,6 +26,9 @@ struct billing {
     _Atomic int64_t backlog;
     _Atomic int64_t good_until_ms; /* until then (clock_mono_ms) leases may be spent; 0 = never */
     _Atomic int64_t stop_at_ms;    /* 0 = running */
+    _Atomic int64_t
+        ask_again_ms; /* the database is away: one thread asks it then; 0 = it answers */
+    int64_t started_ms;
 };
 
 struct hold {
