@@ -12,6 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { judge } from './openapi.mjs';
 import { Provider } from './provider.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -80,6 +81,7 @@ export class Stack {
   constructor({ workers = 2, conf = {}, lighttpd = (text) => text, channels = true, fileLimit = 0 } = {}) {
     Object.assign(this, { nWorkers: workers, conf, editLighttpd: lighttpd, withChannels: channels, fileLimit });
     this.models = new Set();
+    this.undescribed = []; // answers that are not what docs/openapi.yaml says
     this.secrets = new Set(); // every credential this stack knows: none may be logged
   }
 
@@ -261,6 +263,7 @@ export class Stack {
 
   complaints() {
     const wrong = this.complaint ? [this.complaint] : [];
+    wrong.push(...this.undescribed);
     const dir = path.join(this.dir, 'log');
     for (const f of fs.readdirSync(dir)) {
       const text = fs.readFileSync(path.join(dir, f), 'utf8');
@@ -287,6 +290,10 @@ export class Stack {
         res.on('error', fail);
         res.on('end', () => {
           const text = Buffer.concat(parts).toString('utf8');
+          // what a provider said passes unchanged, so it is not ours to describe
+          const ours = !target.startsWith('/v1/chat/completions');
+          const wrong = ours && judge(method, target, res.statusCode, (name) => res.headers[name.toLowerCase()] ?? null, text);
+          if (wrong) this.undescribed.push(wrong);
           done({
             status: res.statusCode, headers: res.headers, text, id: res.headers['x-request-id'],
             get json() { return JSON.parse(text); },
