@@ -1,12 +1,11 @@
 /* What a key has used, asked with the key itself: the base contract's own shapes, and the two that
  * OpenAI's former dashboard had. */
 #include "api/handlers.h"
+#include "api/log_row.h"
 
 #include "domain/billing/credit.h"
 #include "domain/billing/price.h"
-#include "domain/catalog/catalog.h"
 #include "domain/identity/caller.h"
-#include "door/queries.h"
 
 enum err usage_of_key(struct api_request *req, struct api_reply *reply, struct fault *f) {
     (void)f;
@@ -42,56 +41,32 @@ struct log {
     bool any;
 };
 
-static enum err put_call(void *ctx, const struct q_usage_of_key *row) {
+static enum err put_call(void *ctx, const struct q_log_rows *row) {
     struct log *l = ctx;
-    const struct group *g = catalog_group_by_id(l->req->catalog, row->group_id);
-    const struct caller *c = l->req->caller;
-    buf_printf(l->out, "%s{\"id\":%lld,\"created_at\":%lld,\"type\":%lld,\"token_id\":%lld",
-               l->any ? "," : "", (long long)row->id, (long long)row->created_s,
-               (long long)row->type, (long long)c->key_id);
+    if (l->any)
+        buf_putc(l->out, ',');
     l->any = true;
-    buf_puts(l->out, ",\"token_name\":");
-    buf_json(l->out, c->key_name);
-    buf_puts(l->out, ",\"model_name\":");
-    buf_json(l->out, row->model);
-    buf_puts(l->out, ",\"group\":");
-    buf_json(l->out, g ? g->name : STR(""));
-    buf_puts(l->out, ",\"request_id\":");
-    buf_json(l->out, row->request_id);
-    buf_printf(l->out,
-               ",\"quota\":%lld,\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
-               "\"use_time\":%lld,\"is_stream\":%s}",
-               (long long)row->cost, (long long)row->prompt, (long long)row->completion,
-               (long long)(row->duration_us / 1000000), row->stream ? "true" : "false");
+    log_row_json(l->req, row, false, l->out);
     return OK;
 }
 
 enum err log_of_key(struct api_request *req, struct api_reply *reply, struct fault *f) {
-    (void)f;
+    struct q_log_rows_in q;
+    bool none;
+    enum err e = log_filter(req, false, &q, &none, f);
+    if (e != OK)
+        return e;
     struct log l = {req, api_data(reply), false};
+    q.user = req->caller->user_id;
+    q.any_key = false;
+    q.key = req->caller->key_id;
+    q.count = 1000;
     buf_putc(l.out, '[');
-    enum err e =
-        q_usage_of_key(req->db, &(struct q_usage_of_key_in){req->caller->key_id}, put_call, &l);
+    if (!none)
+        e = q_log_rows(req->db, &q, put_call, &l);
     buf_putc(l.out, ']');
     api_data_end(reply);
     return e;
-}
-
-/* Quota as a decimal of `unit` quota each, exactly. */
-static void put_decimal(struct buf *out, int64_t quota, int64_t unit) {
-    if (quota < 0)
-        buf_putc(out, '-');
-    uint64_t q = quota < 0 ? 0 - (uint64_t)quota : (uint64_t)quota, u = (uint64_t)unit;
-    buf_printf(out, "%llu", (unsigned long long)(q / u));
-    uint64_t rest = q % u;
-    if (!rest)
-        return;
-    buf_putc(out, '.');
-    while (rest) { /* ends: unit divides a power of ten */
-        rest *= 10;
-        buf_putc(out, (char)('0' + rest / u));
-        rest %= u;
-    }
 }
 
 #define UNLIMITED_USD 100000000
@@ -107,7 +82,7 @@ enum err billing_subscription(struct api_request *req, struct api_reply *reply, 
     buf_puts(&reply->body, "{\"object\":\"billing_subscription\",\"has_payment_method\":true");
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         buf_printf(&reply->body, ",\"%s\":", names[i]);
-        put_decimal(&reply->body, granted, QUOTA_PER_USD);
+        log_decimal(&reply->body, granted, QUOTA_PER_USD);
     }
     buf_printf(&reply->body, ",\"access_until\":%lld}",
                (long long)(c->expires_at < 0 ? 0 : c->expires_at));
@@ -119,7 +94,7 @@ enum err billing_usage(struct api_request *req, struct api_reply *reply, struct 
     struct allow_view v;
     enum err e = credit_view(req->db, ALLOW_KEY, req->caller->key_id, 0, &v);
     buf_puts(&reply->body, "{\"object\":\"list\",\"total_usage\":");
-    put_decimal(&reply->body, v.used, QUOTA_PER_USD / 100);
+    log_decimal(&reply->body, v.used, QUOTA_PER_USD / 100);
     buf_putc(&reply->body, '}');
     return e;
 }

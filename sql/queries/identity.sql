@@ -292,13 +292,6 @@ FROM audit WHERE user_id = ? AND id > ? ORDER BY id LIMIT 1000;
 SELECT COUNT(*) FROM audit a LEFT JOIN audit_heads h ON h.user_id = a.user_id
 WHERE h.user_id IS NULL;
 
--- name: usage_of_key :many
--- in: key_id:i64
--- out: id:i64 created_s:i64 type:i64 group_id:i64 model:str request_id:str cost:i64 prompt:i64 completion:i64 duration_us:i64 stream:bool
-SELECT id, created_s, type, group_id, model, request_id, cost, prompt, completion, duration_us,
-       stream
-FROM usage_rows WHERE key_id = ? ORDER BY created_s DESC, id DESC LIMIT 1000;
-
 -- What older generations of the keyring sealed.
 
 -- name: secrets_after :many

@@ -98,6 +98,7 @@ CREATE TABLE IF NOT EXISTS usage_rows (
   PRIMARY KEY (id, created_s),
   KEY by_user (user_id, created_s),
   KEY by_key (key_id, created_s),
+  KEY by_time (created_s),
   KEY by_request (request_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 PARTITION BY RANGE (created_s) (PARTITION pmax VALUES LESS THAN MAXVALUE);
@@ -116,7 +117,8 @@ CREATE TABLE IF NOT EXISTS usage_hourly (
   completion  BIGINT NOT NULL DEFAULT 0,
   cost        BIGINT NOT NULL DEFAULT 0,
   PRIMARY KEY (user_id, key_id, hour_s, model, group_id, test_mode),
-  KEY by_hour (hour_s)
+  KEY by_hour (hour_s),
+  KEY by_user (user_id, hour_s)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Every change of what an account was given; their sum is the allowance's `granted`.

@@ -1,0 +1,109 @@
+-- What calls left behind, as people read it. A filter that is not asked for has any_<name> = true,
+-- which folds its condition away before the access path is chosen. Newest first by (created_s, id);
+-- edge: only rows after this place of that order.
+
+-- name: log_rows :many
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str count:i64
+-- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str
+SELECT r.id, r.created_s, r.type, r.user_id, r.key_id, r.group_id, r.channel_id, r.price_id,
+  r.group_ratio, r.cost, r.prompt, r.completion, r.cached, r.cache_write_5m, r.cache_write_1h,
+  r.image_in, r.audio_in, r.audio_out, r.reasoning, r.searches, r.status, r.attempts,
+  r.end_reason, r.policy, r.stream, r.test_mode, r.estimated, r.interrupted, r.first_byte_us,
+  r.duration_us, r.request_id, r.upstream_request_id, r.model, r.upstream_model, r.ip, r.endpoint,
+  r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, '')
+FROM usage_rows r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN api_keys k ON k.id = r.key_id
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+  AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
+  AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
+  AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
+  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?))
+ORDER BY r.created_s DESC, r.id DESC LIMIT ?;
+
+-- The row at a place of the list: what a page number means. The place is below LOG_COUNT_MAX.
+
+-- name: log_seat :one
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str offset:i64
+-- out: created_s:i64 id:i64
+SELECT r.created_s, r.id FROM usage_rows r
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+  AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
+  AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
+  AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
+  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?))
+ORDER BY r.created_s DESC, r.id DESC LIMIT 1 OFFSET ?;
+
+-- name: log_count :one
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str most:i64
+-- out: n:i64
+SELECT COUNT(*) FROM (SELECT r.id FROM usage_rows r
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+  AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
+  AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
+  AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
+  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?))
+ORDER BY r.created_s DESC, r.id DESC LIMIT ?) t;
+
+-- name: log_key_named :one
+-- in: user_id:i64 name:str
+-- out: n:i64 id:i64
+SELECT COUNT(*), COALESCE(MIN(id), 0) FROM api_keys WHERE user_id = ? AND name = ?;
+
+-- name: log_user_named :one
+-- in: username:str
+-- out: id:i64
+SELECT id FROM users WHERE username = ?;
+
+-- name: log_price :one
+-- in: id:i64
+-- out: id:i64 per_call:bool call_quota:i64 model:i64 completion:i64 cache_read:i64 cache_write:i64 cache_write_1h:i64 image:i64 audio:i64 audio_completion:i64 search_quota:i64
+SELECT id, per_call, call_quota, model, completion, cache_read, cache_write, cache_write_1h, image,
+  audio, audio_completion, search_quota
+FROM price_versions WHERE id = ?;
+
+-- Sums of whole hours. What stands at the ends of a time that is no whole hour is added from rows.
+
+-- name: log_sum_hours :one
+-- in: from_s:i64 before_s:i64 test_mode:bool any_user:bool user_id:i64 any_key:bool key_id:i64 any_group:bool group_id:i64 any_model:bool model:str any_key_name:bool key_name:str
+-- out: cost:i64
+SELECT CAST(COALESCE(SUM(h.cost), 0) AS SIGNED) FROM usage_hourly h
+WHERE h.hour_s >= ? AND h.hour_s < ? AND h.test_mode = ? AND (? OR h.user_id = ?)
+  AND (? OR h.key_id = ?) AND (? OR h.group_id = ?) AND (? OR h.model LIKE ?)
+  AND (? OR h.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?));
+
+-- name: log_sum_rows :one
+-- in: from_s:i64 before_s:i64 test_mode:bool any_user:bool user_id:i64 any_key:bool key_id:i64 any_group:bool group_id:i64 any_model:bool model:str any_key_name:bool key_name:str any_channel:bool channel_id:i64
+-- out: cost:i64 calls:i64 tokens:i64
+SELECT CAST(COALESCE(SUM(r.cost), 0) AS SIGNED), COUNT(*),
+  CAST(COALESCE(SUM(r.prompt + r.completion), 0) AS SIGNED)
+FROM usage_rows r
+WHERE r.created_s >= ? AND r.created_s < ? AND r.type IN (2, 5) AND r.test_mode = ?
+  AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.group_id = ?)
+  AND (? OR r.model LIKE ?)
+  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?))
+  AND (? OR r.channel_id = ?);
+
+-- name: data_by_model :many
+-- in: bucket_s:i64 from_s:i64 before_s:i64 test_mode:bool any_user:bool user_id:i64
+-- out: created_s:i64 model:str calls:i64 tokens:i64 cost:i64
+SELECT CAST(h.hour_s - h.hour_s % ? AS SIGNED) AS at, h.model, CAST(SUM(h.calls) AS SIGNED),
+  CAST(SUM(h.prompt + h.completion) AS SIGNED), CAST(SUM(h.cost) AS SIGNED)
+FROM usage_hourly h
+WHERE h.hour_s >= ? AND h.hour_s < ? AND h.test_mode = ? AND (? OR h.user_id = ?)
+GROUP BY at, h.model ORDER BY at, h.model;
+
+-- name: data_by_user :many
+-- in: bucket_s:i64 from_s:i64 before_s:i64 test_mode:bool
+-- out: created_s:i64 user_id:i64 username:str calls:i64 tokens:i64 cost:i64
+SELECT t.at, t.user_id, COALESCE(u.username, ''), t.calls, t.tokens, t.cost
+FROM (SELECT CAST(h.hour_s - h.hour_s % ? AS SIGNED) AS at, h.user_id,
+    CAST(SUM(h.calls) AS SIGNED) AS calls, CAST(SUM(h.prompt + h.completion) AS SIGNED) AS tokens,
+    CAST(SUM(h.cost) AS SIGNED) AS cost
+  FROM usage_hourly h WHERE h.hour_s >= ? AND h.hour_s < ? AND h.test_mode = ?
+  GROUP BY at, h.user_id) t
+LEFT JOIN users u ON u.id = t.user_id ORDER BY t.at, t.user_id;
+
+-- name: credits_of_user :many
+-- in: user_id:i64 before_id:i64 count:i64
+-- out: id:i64 kind:i64 amount:i64 source:i64 reason:str actor_id:i64 reference:str? created_s:i64
+SELECT id, kind, amount, source, reason, actor_id, reference, created_s
+FROM credits WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?;
