@@ -33,8 +33,9 @@ struct api_request {
     /* from the front thread */
     struct str method, path, query, body;
     struct str content_type, idempotency_key, accept_language, user_agent, authorization, cookie,
-        new_api_user, origin, sec_fetch_site, host_name; /* header values, empty when absent */
-    struct str ip, request_id;                           /* ip: textual, "" = unknown */
+        new_api_user, origin, sec_fetch_site, host_name, github_key,
+        github_signature;      /* header values, empty when absent */
+    struct str ip, request_id; /* ip: textual, "" = unknown */
     struct db *db;
     const struct conf *conf;
     struct host *host;

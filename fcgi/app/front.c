@@ -102,6 +102,8 @@ static void answer_api(struct app *a, struct db *db, struct exchange *x) {
                             .new_api_user = rq->new_api_user,
                             .origin = rq->origin,
                             .sec_fetch_site = rq->sec_fetch_site,
+                            .github_key = rq->github_key,
+                            .github_signature = rq->github_signature,
                             .ip = x->ip,
                             .request_id = rq->id,
                             .db = db,

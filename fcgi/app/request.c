@@ -29,6 +29,8 @@ static const struct {
     FIELD("HTTP_SEC_FETCH_SITE", sec_fetch_site),
     FIELD("HTTP_IDEMPOTENCY_KEY", idempotency_key),
     FIELD("HTTP_NEW_API_USER", new_api_user),
+    FIELD("HTTP_GITHUB_PUBLIC_KEY_IDENTIFIER", github_key),
+    FIELD("HTTP_GITHUB_PUBLIC_KEY_SIGNATURE", github_signature),
     FIELD("HTTP_ACCEPT", accept),
     FIELD("HTTP_IF_MATCH", if_match),
     FIELD("HTTP_IF_NONE_MATCH", if_none_match),

@@ -24,8 +24,8 @@ struct request { /* what the web server sent; views into exchange.mem */
     struct str method, path, query, content_type, content_encoding, remote_ip, forwarded_for;
     struct str authorization, x_api_key, api_key, x_goog_api_key, anthropic_version, anthropic_beta,
         openai_beta, user_agent, accept_language, cookie, origin, sec_fetch_site, idempotency_key,
-        new_api_user, accept, if_match, if_none_match, if_modified_since, range,
-        request_headers /* Access-Control-Request-Headers */, id;
+        new_api_user, github_key, github_signature, accept, if_match, if_none_match,
+        if_modified_since, range, request_headers /* Access-Control-Request-Headers */, id;
     int64_t content_length; /* -1 = not sent */
     size_t header_bytes;
 };
