@@ -18,6 +18,17 @@ ANSWER = (
     '"finish_reason":"stop"}],"usage":{"prompt_tokens":19,"completion_tokens":90,"total_tokens":109}}'
 )
 BODY = '{"model":"bench-model","messages":[{"role":"user","content":"Say something about the weather in Reykjavik, please."}]}'
+AS_ROOT = "user root;\n" if os.geteuid() == 0 else ""  # its files are in a private folder
+LONG_ANSWERS = (10_000, 1_000_000)  # what the provider says under /10000/ and /1000000/
+
+
+def answer_of(size):
+    return ANSWER.replace("Lorem ipsum", "Lorem ipsum " * ((size - len(ANSWER)) // 12) + "Lorem ipsum", 1)
+
+
+def body_of(size, model):
+    body = BODY.replace("bench-model", model)
+    return body.replace("Say", "Say " * (max(0, size - len(body)) // 4) + "Say", 1)
 
 
 def free_port():
@@ -70,8 +81,8 @@ class Site:
         self.provider = self.nginx()
         self.proxy = self.mod_proxy(self.provider)
 
-    def run(self, argv, port):
-        self.processes.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    def run(self, argv, port, env=None):
+        self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         for _ in range(200):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:
@@ -84,12 +95,18 @@ class Site:
         os.makedirs(where)
         with open(f"{where}/nginx.conf", "w", encoding="utf-8") as f:
             f.write(
-                f"worker_processes 1; daemon off; pid {where}/pid; error_log {where}/log;\n"
+                f"{AS_ROOT}worker_processes 1; daemon off; pid {where}/pid; error_log {where}/log;\n"
                 "events { worker_connections 8192; }\n"
                 "http { access_log off; keepalive_requests 10000000; client_body_buffer_size 2m; client_max_body_size 100m;\n"
                 + "".join(f"{d}_temp_path {where}/{d};\n" for d in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
                 + f"server {{ listen 127.0.0.1:{port} backlog=4096;\n"
-                f" location / {{ default_type application/json; return 200 '{ANSWER}'; }} }} }}\n")
+                f" location / {{ default_type application/json; return 200 '{ANSWER}'; }}\n"
+                + "".join(f" location /{n}/ {{ error_page 405 =200 /{n}.json; return 405; }}\n location = /{n}.json {{ root {where}; }}\n"
+                          for n in LONG_ANSWERS)
+                + " types { application/json json; } } }\n")
+        for n in LONG_ANSWERS:  # files: a configuration's string is short
+            with open(f"{where}/{n}.json", "w", encoding="utf-8") as f:
+                f.write(answer_of(n))
         self.run(["nginx", "-c", f"{where}/nginx.conf"], port)
         return port
 
@@ -109,9 +126,9 @@ class Site:
         return subprocess.run([f"{self.build}/tollgatectl", "--config", f"{self.dir}/site/tollgate.conf", *words],
                               input=stdin, text=True, check=True, capture_output=True).stdout
 
-    def channel(self, name, model, port):
+    def channel(self, name, model, port, path=""):
         """A priced model that only the provider on this port serves."""
-        self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}", "--models",
+        self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}{path}", "--models",
                  model, "--groups", "default", "--private", "--key-stdin", stdin="sk-provider-stand-in\n")
         self.ctl("model", "add", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
         time.sleep(1)  # every worker has read the catalogue by then
@@ -132,12 +149,12 @@ class Site:
             lines = answer.read().decode().splitlines()
         return sum(int(float(x.rsplit(" ", 1)[1])) for x in lines if x.startswith(f"tollgate_{name}{{") and labels in x)
 
-    def load(self, port, connections, seconds, keys, body=BODY, path="/v1/chat/completions"):
+    def load(self, port, connections, seconds, keys, body=BODY, path="/v1/chat/completions", headers=""):
         """Every request that was begun is finished: what is counted is exact. An answer that is not 2xx is an error."""
         for name, text in (("keys", "\n".join(keys)), ("body", body)):
             with open(f"{self.dir}/{name}", "w", encoding="utf-8", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
                 f.write(text)
-        argv = [self.client, str(port), path, str(connections), str(seconds), f"{self.dir}/body", f"{self.dir}/keys"]
+        argv = [self.client, str(port), path, str(connections), str(seconds), f"{self.dir}/body", f"{self.dir}/keys", headers]
         done = subprocess.run(argv, text=True, capture_output=True)
         if done.returncode:
             raise RuntimeError(f"{done.stderr[:400]}{done.stdout}")

@@ -1,8 +1,9 @@
 /* load - keep-alive HTTP/1.1 requests over some connections, every begun one finished and counted.
  *
- *   cc -O2 -o load load.c && load PORT PATH CONNECTIONS SECONDS BODY_FILE KEYS_FILE
+ *   cc -O2 -o load load.c && load PORT PATH CONNECTIONS SECONDS BODY_FILE KEYS_FILE [HEADERS]
  *
- * Each request carries a key drawn at random from KEYS_FILE (one a line). Prints one line of JSON:
+ * Each request carries a key drawn at random from KEYS_FILE (one a line), and HEADERS, whole
+ * lines with their ends. Prints one line of JSON:
  * answers (2xx, complete), errors, seconds, and p50, p90, p99 of the time to the end in ms.
  */
 #include <arpa/inet.h>
@@ -36,7 +37,7 @@ struct connection {
 struct load {
     int epoll, n_busy;
     uint16_t port;
-    const char *path;
+    const char *path, *headers;
     char *body;
     size_t body_n;
     char **keys;
@@ -90,7 +91,8 @@ static uint64_t random_u64(struct load *l) {
 }
 
 static void write_some(struct connection *c) {
-    ssize_t n = send(c->fd, c->request + c->sent, c->request_n - c->sent, MSG_NOSIGNAL);
+    ssize_t n =
+        send(c->fd, c->request + c->sent, c->request_n - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     need(n > 0 || errno == EAGAIN, "send");
     c->sent += n > 0 ? (size_t)n : 0;
 }
@@ -99,8 +101,9 @@ static void start(struct load *l, struct connection *c) {
     const char *key = l->keys[random_u64(l) % l->n_keys];
     int n = snprintf(c->request, 1024,
                      "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-                     "Authorization: Bearer %s\r\nContent-Length: %zu\r\n\r\n",
-                     l->path, key, l->body_n);
+                     "Authorization: Bearer %s\r\nContent-Length: %zu\r\n%s\r\n",
+                     l->path, key, l->body_n, l->headers);
+    need(n > 0 && n < 1024, "head of the request");
     memcpy(c->request + n, l->body, l->body_n);
     c->request_n = (size_t)n + l->body_n;
     c->sent = c->head_n = 0;
@@ -219,8 +222,10 @@ static double percentile(const struct load *l, size_t percent) {
 }
 
 int main(int argc, char **argv) {
-    need(argc == 7, "PORT PATH CONNECTIONS SECONDS BODY_FILE KEYS_FILE");
-    struct load l = {.path = argv[2], .port = (uint16_t)strtol(argv[1], NULL, 10)};
+    need(argc == 7 || argc == 8, "PORT PATH CONNECTIONS SECONDS BODY_FILE KEYS_FILE [HEADERS]");
+    struct load l = {.path = argv[2],
+                     .headers = argc == 8 ? argv[7] : "",
+                     .port = (uint16_t)strtol(argv[1], NULL, 10)};
     int n = (int)strtol(argv[3], NULL, 10);
     l.body = read_file(argv[5], &l.body_n);
     read_keys(&l, argv[6]);

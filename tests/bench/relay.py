@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 
+import compare
 from bench_site import HERE, Site, free_port, load_average, show
 
 TARGET_RATIO = 0.60
@@ -37,6 +38,10 @@ def idle_streams(site, args):
 
 
 def run(args):
+    return compare.run(args) if args.full else quick(args)
+
+
+def quick(args):
     result = {"section": "relay", "connections": args.connections, "workers": args.workers, "seconds": args.seconds,
               "machine_load": load_average(), "idle_streams": args.streams}
     with Site(args) as site:
