@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { judge, templateOf } from './lib/openapi.mjs';
+import { chatAnswer } from './lib/provider.mjs';
 import { Stack } from './lib/stack.mjs';
 
 let s;
@@ -97,4 +98,22 @@ test('the site, its models and a chat', async () => {
   const body = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hello' }] };
   const r = await ask('POST', '/v1/chat/completions', '/v1/chat/completions', { headers: key, body });
   assert.equal(r.choices[0].message.content, 'You said: hello');
+});
+
+test('what calls cost, after a live one and a test one', async () => {
+  for (const key of [s.key, s.testKey]) {
+    const c = s.provider.play((x) => x.answer(200, chatAnswer()));
+    const r = await s.request('POST', '/v1/chat/completions', { key, body: { model: 'gpt-4o-mini', messages: [{ role: 'user', content: c.mark ?? 'hi' }] } });
+    assert.equal(r.status, 200, r.text);
+    await s.usageOf(r.headers['x-request-id']);
+  }
+  for (const path of ['/api/log/self', '/api/log']) {
+    const { data } = await ask('GET', `${path}/?page_size=1`, path);
+    assert.equal(data.items.length, 1);
+    await ask('GET', `${path}/stat`, `${path}/stat`);
+    await ask('GET', `/api/log/${data.items[0].id}/explain`, '/api/log/{id}/explain');
+  }
+  for (const path of ['/api/data', '/api/data/self', '/api/data/users']) assert.ok((await ask('GET', `${path}?test_mode=true`, path)).data.length > 0);
+  assert.ok((await ask('GET', '/api/user/self/credits', '/api/user/self/credits')).data.items.length > 0);
+  await ask('GET', '/api/log/token', '/api/log/token', { headers: { Authorization: `Bearer ${s.key}` } });
 });
