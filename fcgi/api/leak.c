@@ -42,7 +42,6 @@ static enum err spend_call(struct str ip, struct fault *f) {
     }
     if (callers[at].calls++ < CALLS_A_MINUTE)
         return OK;
-    f->retry_after_s = 60 - now % 60;
     fault_set(f, ERR_RATE_LIMIT, "%d reports a minute", CALLS_A_MINUTE);
     f->retry_after_s = 60 - now % 60;
     return ERR_RATE_LIMIT;
