@@ -1,5 +1,7 @@
 #include "door/crypt.h"
 
+#include "util/secret.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -254,8 +256,22 @@ bool crypt_equal(const void *a, const void *b, size_t n) {
     return sodium_memcmp(a, b, n) == 0;
 }
 
+/* Small pieces, such as request ids, come from a block of the thread's own: the kernel is asked for
+ * many at once. What was handed out is wiped. */
 void crypt_random(void *p, size_t n) {
-    randombytes_buf(p, n);
+    static _Thread_local uint8_t block[512];
+    static _Thread_local size_t left;
+    if (n > sizeof block / 8) {
+        randombytes_buf(p, n);
+        return;
+    }
+    if (left < n) {
+        randombytes_buf(block, sizeof block);
+        left = sizeof block;
+    }
+    left -= n;
+    memcpy(p, block + left, n);
+    secret_wipe(block + left, n);
 }
 
 uint32_t crypt_random_below(uint32_t limit) {

@@ -321,7 +321,7 @@ static void release(struct exchange *x) {
     must(!x->closed);
     x->closed = true;
     poller_timer_clear(r->poller, &x->timer);
-    poller_watch(r->poller, &x->peer, 0);
+    poller_forget(&x->peer); /* closed by exchange_free */
     list_remove(&x->node);
     __atomic_sub_fetch(&r->n_open, 1, __ATOMIC_RELAXED);
     counter_add(COUNTER_IN_FLIGHT, -1);

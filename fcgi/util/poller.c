@@ -44,6 +44,10 @@ void poller_watch(struct poller *p, struct watch *w, uint32_t events) {
     w->events = events;
 }
 
+void poller_forget(struct watch *w) {
+    w->events = 0;
+}
+
 static void put(struct poller *p, size_t i, struct timer *t) {
     p->heap[i] = t;
     t->at = i + 1;

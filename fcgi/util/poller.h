@@ -34,6 +34,9 @@ void poller_init(struct poller *p);
 void poller_free(struct poller *p);
 /* Registers, changes or (events == 0) removes w->fd. */
 void poller_watch(struct poller *p, struct watch *w, uint32_t events);
+/* Like poller_watch with no events, for a descriptor that is closed before the next round: closing
+ * takes it out of epoll without a call of its own. */
+void poller_forget(struct watch *w);
 void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us);
 void poller_timer_clear(struct poller *p, struct timer *t);
 /* Waits for events or the next timer, but at most max_wait_ms (-1: as long as it takes), and

@@ -106,11 +106,41 @@ static void a_watch_removed_in_the_same_round_is_not_called(void **state) {
     }
 }
 
+/* A finished exchange is forgotten and closed; what came for it meanwhile reaches nobody. */
+static void a_forgotten_watch_is_not_called_and_its_number_can_be_used_again(void **state) {
+    (void)state;
+    struct poller p;
+    int pipes[2][2];
+    poller_init(&p);
+    assert_int_equal(pipe(pipes[0]), 0);
+    struct end *gone = base_zalloc(sizeof *gone), *next = base_zalloc(sizeof *next);
+    *gone = (struct end){.watch = {.fn = on_ready, .fd = pipes[0][0]}, .poller = &p};
+    poller_watch(&p, &gone->watch, EPOLLIN);
+    assert_int_equal(write(pipes[0][1], "x", 1), 1);
+    poller_forget(&gone->watch);
+    close(pipes[0][0]);
+    calls = 0;
+    poller_run(&p, 0);
+    assert_int_equal(calls, 0);
+    assert_int_equal(pipe(pipes[1]), 0);
+    assert_int_equal(pipes[1][0], pipes[0][0]);
+    *next = (struct end){.watch = {.fn = on_ready, .fd = pipes[1][0]}, .poller = &p, .other = gone};
+    poller_watch(&p, &next->watch, EPOLLIN);
+    assert_int_equal(write(pipes[1][1], "x", 1), 1);
+    poller_run(&p, 100);
+    assert_int_equal(calls, 1);
+    poller_free(&p);
+    close(pipes[0][1]);
+    close(pipes[1][0]);
+    close(pipes[1][1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_of_their_due_time),
         cmocka_unit_test(a_timer_in_the_future_waits),
         cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
+        cmocka_unit_test(a_forgotten_watch_is_not_called_and_its_number_can_be_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void await_ended(struct billing *b) {
     poll(NULL, 0, GATHER_MS);
 }
 
-static void *write_all(void *arg) {
+static void *writer_main(void *arg) {
     struct billing *b = arg;
     struct batch t = {0};
     uint64_t seq = 0;
@@ -67,7 +67,7 @@ static void *write_all(void *arg) {
 }
 
 void writer_start(struct billing *b) {
-    must(pthread_create(&b->writer, NULL, write_all, b) == 0);
+    must(pthread_create(&b->writer, NULL, writer_main, b) == 0);
 }
 
 void writer_stop(struct billing *b) {
