@@ -1,6 +1,7 @@
 #include "door/http.h"
 
 #include "door/address.h"
+#include "util/hash.h"
 #include "util/list.h"
 
 #include <curl/curl.h>
@@ -14,10 +15,23 @@
     16384 /* per running transfer: libcurl's default, its largest single callback \
            */
 #define MAX_IDLE_HANDLES 1024
+#define N_ORIGINS 256
+#define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
+
+/* A provider's scheme, host and port. Until the first connection to it stands, the other calls wait
+ * in here: libcurl would open a connection for each, not knowing that one of HTTP/2 carries all. */
+struct origin {
+    uint64_t hash;
+    struct http_call *scout; /* on its way to the first connection */
+    struct list waiting;
+    bool reached, multiplexes;
+};
 
 struct http_call {
-    struct list node; /* in http.idle when free */
+    struct list node; /* in http.idle when free, in origin.waiting before it begins */
     struct http *http;
+    struct origin *origin; /* NULL: none is kept for it */
+    uint64_t origin_hash;  /* the slot may have become another's */
     CURL *easy;
     struct curl_slist *headers;
     const struct http_events *events;
@@ -37,6 +51,8 @@ struct http {
     struct timer timer;
     struct list idle; /* handles ready for use; LIFO keeps their memory warm */
     size_t n_idle, n_sockets;
+    bool any_reached;
+    struct origin origins[N_ORIGINS];
     struct http_conf conf;
 };
 
@@ -50,10 +66,12 @@ void http_library_init(void) {
 }
 
 static void collect(struct http *h);
+static void release_reached(struct http *h);
 
 static void drive(struct http *h, curl_socket_t fd, int what) {
     int running;
     curl_multi_socket_action(h->multi, fd, what, &running);
+    release_reached(h);
     collect(h);
 }
 
@@ -151,6 +169,12 @@ static void start_head(struct http_call *c, struct str line) {
     c->head.status = (int)code;
 }
 
+/* After the status line. */
+static void learn_version(struct http_call *c, struct str line) {
+    if (c->origin && c->origin->hash == c->origin_hash)
+        c->origin->multiplexes = str_starts(line, STR("HTTP/2"));
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *ctx) {
     struct http_call *c = ctx;
     struct str line = str_of(p, size * n);
@@ -163,6 +187,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx) {
     }
     if (str_starts(line, STR("HTTP/"))) {
         start_head(c, line);
+        learn_version(c, line);
     } else if (str_trim(line).n) {
         take_header(c, line);
         if (c->want_fields)
@@ -204,6 +229,51 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
     return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
+/* Inside libcurl, where no other call may be added. */
+static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port) {
+    struct http_call *c = ctx;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    if (c->origin && c->origin->scout == c) {
+        c->origin->reached = true;
+        c->http->any_reached = true;
+    }
+    return CURL_PREREQFUNC_OK;
+}
+
+static void release(struct http *h, struct origin *o) {
+    o->scout = NULL;
+    LIST_EACH_SAFE (n, next, &o->waiting) {
+        list_remove(n);
+        must(curl_multi_add_handle(h->multi, CONTAINER_OF(n, struct http_call, node)->easy) ==
+             CURLM_OK);
+    }
+}
+
+static void release_reached(struct http *h) {
+    if (!h->any_reached)
+        return;
+    h->any_reached = false;
+    for (struct origin *o = h->origins; o < h->origins + N_ORIGINS; o++)
+        if (o->reached && o->scout)
+            release(h, o);
+}
+
+/* NULL: plain HTTP has nothing to share, and a slot that is in use is not another's. */
+static struct origin *find_origin(struct http *h, const char *url, uint64_t *hash) {
+    if (!str_starts(str_of(url, strlen(url)), STR("https://")))
+        return NULL;
+    size_t authority = sizeof "https://" - 1;
+    *hash = hash_bytes(url, authority + strcspn(url + authority, "/?#"));
+    struct origin *o = &h->origins[*hash % N_ORIGINS];
+    if (o->hash == *hash)
+        return o;
+    if (o->scout)
+        return NULL;
+    o->hash = *hash;
+    o->reached = o->multiplexes = false;
+    return o;
+}
+
 #define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
 
 /* What is the same for every call; set once per handle. */
@@ -220,8 +290,8 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    /* no PIPEWAIT: with a provider that turns out to speak HTTP/1.1, libcurl 7.88 wakes those who
-     * waited only when another transfer ends, and streams may last for hours */
+    SET(e, CURLOPT_PREREQFUNCTION, on_connected);
+    SET(e, CURLOPT_PREREQDATA, c);
     SET(e, CURLOPT_HEADERFUNCTION, on_header);
     SET(e, CURLOPT_HEADERDATA, c);
     SET(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -267,6 +337,34 @@ static void give_back(struct http_call *c) {
     h->n_idle++;
 }
 
+static void begin(struct http *h, struct http_call *c) {
+    struct origin *o = c->origin;
+    /* only where HTTP/2 was spoken: with a provider that speaks HTTP/1.1, libcurl 7.88 wakes those
+     * who waited only when another transfer ends, and streams may last for hours */
+    SET(c->easy, CURLOPT_PIPEWAIT, o && o->multiplexes ? 1L : 0L);
+    if (o && !o->reached && o->scout) {
+        list_push(&o->waiting, &c->node);
+        return;
+    }
+    if (o && !o->reached)
+        o->scout = c;
+    must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+}
+
+static bool waits(const struct http_call *c) {
+    return !list_empty(&c->node);
+}
+
+static void stop(struct http_call *c) {
+    if (waits(c)) {
+        list_remove(&c->node);
+        return;
+    }
+    must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
+    if (c->origin && c->origin->scout == c)
+        release(c->http, c->origin);
+}
+
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     struct http_call *c = take_handle(h);
     c->private_ok = ask->private_ok;
@@ -296,7 +394,8 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
         SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.n);
         SET(c->easy, CURLOPT_POSTFIELDS, ask->body.p ? ask->body.p : "");
     }
-    must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+    c->origin = find_origin(h, ask->url, &c->origin_hash);
+    begin(h, c);
     return c;
 }
 
@@ -310,7 +409,7 @@ void http_cancel(struct http_call **call) {
     if (!c)
         return;
     must(!c->ended);
-    must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
+    stop(c);
     give_back(c);
 }
 
@@ -344,7 +443,7 @@ static void collect(struct http *h) {
         char *private;
         must(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK);
         c = (struct http_call *)(void *)private;
-        must(curl_multi_remove_handle(h->multi, c->easy) == CURLM_OK);
+        stop(c);
         enum http_end end = end_of(c, rc);
         const struct http_events *events = c->events;
         void *ctx = c->ctx;
@@ -367,6 +466,8 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     h->conf = *conf;
     h->timer.fn = on_timer;
     list_init(&h->idle);
+    for (size_t i = 0; i < N_ORIGINS; i++)
+        list_init(&h->origins[i].waiting);
     h->multi = curl_multi_init();
     must(h->multi != NULL);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
@@ -374,6 +475,7 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(h->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)MAX_STREAMS);
     http_reconfigure(h, conf);
     return h;
 }
@@ -394,7 +496,7 @@ void http_free(struct http **hp) {
 
 bool http_sent(const struct http_call *c, size_t body_n) {
     curl_off_t sent = 0;
-    return curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
+    return !waits(c) && curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
            (size_t)sent >= body_n;
 }
 
