@@ -232,13 +232,13 @@ static void check_hosts(struct site *here, struct site *there) {
 
 static enum err note_and_fail(struct db *db, void *ctx) {
     enum err e = change_note(db, ctx);
-    return e ? e : ERR_NOT_FOUND;
+    return e ? e : ERR_ABSENT;
 }
 
 static void check_failures(struct site *here, struct site *there) {
     struct change c = {.kind = HOST_GEN_KEY, .entity_id = 300};
     uint32_t before = host_gen(there->host, HOST_GEN_KEY, 300);
-    must(db_transaction(here->db, false, note_and_fail, &c) == ERR_NOT_FOUND);
+    must(db_transaction(here->db, false, note_and_fail, &c) == ERR_ABSENT);
     sync_tick(there->sync, there->db);
     result(host_gen(there->host, HOST_GEN_KEY, 300) == before,
            "what was rolled back changes nothing");
