@@ -120,6 +120,7 @@ class Site:
                 f'server.errorlog = "{where}/log"\nserver.stream-response-body = 1\n'
                 f'proxy.server = ("" => (("host" => "127.0.0.1", "port" => {provider})))\n')
         self.run(["lighttpd", "-D", "-f", f"{where}/conf"], port)
+        self.proxy_process = self.processes[-1]
         return port
 
     def ctl(self, *words, stdin=""):
@@ -160,6 +161,10 @@ class Site:
             raise RuntimeError(f"{done.stderr[:400]}{done.stdout}")
         return json.loads(done.stdout)
 
+    def pid_of(self, name):
+        with open(f"{self.dir}/site/{name}.pid", encoding="utf-8") as f:
+            return int(f.readline())
+
     def worker_pids(self):
         with open(f"{self.dir}/site/run/pool.pid", encoding="utf-8") as f:
             return [int(x) for x in f.read().split()[1:]]
@@ -167,6 +172,15 @@ class Site:
 
 def median(rows, what):
     return statistics.median(r[what] for r in rows)
+
+
+def cpu_us(pids):
+    """Processor time that processes have used so far."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            total += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return total * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def load_average():

@@ -1,12 +1,13 @@
 """metered.py - `bench metered`: keys, leases, limits, usage rows and rollups all on, beside lighttpd's mod_proxy."""
 import json
 import random
+import statistics
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from bench_site import Site, load_average, median, show
+from bench_site import Site, cpu_us, load_average, median, show
 
 TARGET_RATIO = 0.60
 HIGH = 1_000_000_000  # limits that are counted and never reached
@@ -48,11 +49,37 @@ def measure(site, args, keys, connections):
         "one key": (site.port, keys[:1]),
         f"{len(keys)} keys": (site.port, keys),
     }
+    parts = {
+        "web server": [site.proxy_process.pid, site.pid_of("run/lighttpd")],
+        "workers": site.worker_pids(),
+        "database": [site.pid_of("db/db")],
+    }
     rows = {name: [] for name in ways}
     for _ in range(args.rounds):
         for name, (port, list_) in ways.items():
-            rows[name].append(site.load(port, connections, args.seconds, list_))
+            before = {part: cpu_us(pids) for part, pids in parts.items()}
+            row = site.load(port, connections, args.seconds, list_)
+            row["cpu_us"] = {part: round((cpu_us(pids) - before[part]) / row["answers"], 1) for part, pids in parts.items()}
+            rows[name].append(row)
     return rows
+
+
+def show_cpu(rows):
+    for name, r in rows.items():
+        parts = {part: statistics.median(x["cpu_us"][part] for x in r) for part in r[0]["cpu_us"]}
+        print(f"  {name:12} CPU a request: " + ", ".join(f"{part} {us:.0f} us" for part, us in parts.items()))
+
+
+def bars(runs):
+    out = []
+    for r in runs:
+        out.append((f"{r['connections']} connections, requests/s", None, ""))
+        base = median(r["rounds"]["mod_proxy"], "rps")
+        for name, rows in r["rounds"].items():
+            rps = median(rows, "rps")
+            own = "" if name == "mod_proxy" else "gateway, "
+            out.append((own + name, rps, f"{rps:,.0f} ({rps / base:.2f})"))
+    return out
 
 
 def run(args):
@@ -81,8 +108,9 @@ def run(args):
     for r in result["runs"]:
         print(f"{r['connections']} connections")
         ratios += show(r["rounds"], "mod_proxy")
+        show_cpu(r["rounds"])
     exact = result["answered"] == result["rows_written"] == result["calls_in_rollup"] == result["requests_counted"]
-    result["least_ratio"] = min(ratios)
+    result |= {"title": "Metered calls beside lighttpd's mod_proxy", "bars": bars(result["runs"]), "least_ratio": min(ratios)}
     result["ok"] = min(ratios) >= TARGET_RATIO and exact
     print(f"answered {result['answered']}, counted by the workers {result['requests_counted']}, usage rows {result['rows_written']}, "
           f"calls in the rollup {result['calls_in_rollup']}: {'exact' if exact else 'NOT EQUAL'}")
