@@ -151,7 +151,6 @@ enum err log_explain(struct api_request *req, struct api_reply *reply, struct fa
     struct q_log_rows_in q = {
         .to_s = INT64_MAX,
         .edge_s = INT64_MAX,
-        .edge_same_s = INT64_MAX,
         .any_user = admin,
         .user = req->user_id,
         .any_key = true,

@@ -59,7 +59,7 @@ static enum err put_rows(struct api_request *req, struct q_log_rows_in *q, struc
         e = q_log_rows(req->db, q, put_row, c);
         if (c->n % PAGE)
             break;
-        q->edge_s = q->edge_same_s = q->to_s = c->last_s;
+        q->edge_s = q->to_s = c->last_s;
         q->edge_id = c->last_id;
     }
     return e;

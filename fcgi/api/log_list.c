@@ -46,7 +46,7 @@ static enum err seek(struct api_request *req, const struct api_page *p, struct q
     struct q_log_seat_in in = seat_of(q, p->offset - 1);
     enum err e = q_log_seat(req->db, &in, &row);
     if (e == OK) {
-        q->edge_s = q->edge_same_s = row.created_s;
+        q->edge_s = row.created_s;
         q->edge_id = row.id;
         if (q->to_s > row.created_s)
             q->to_s = row.created_s;

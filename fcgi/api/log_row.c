@@ -48,7 +48,6 @@ static enum err read_edge(struct api_request *req, struct q_log_rows_in *q, stru
         return e;
     if (!str_cut(&text, '-', &s) || !str_i64(s, &q->edge_s) || !str_i64(text, &q->edge_id))
         return fault_field(f, ERR_FIELD_VALUE, "before", "before");
-    q->edge_same_s = q->edge_s;
     if (q->to_s > q->edge_s)
         q->to_s = q->edge_s;
     return OK;
@@ -60,7 +59,7 @@ static enum err read_times(struct api_request *req, struct q_log_rows_in *q, str
     if (e == OK)
         e = query_i64(req, "end_timestamp", &end, f);
     q->to_s = end ? end : INT64_MAX;
-    q->edge_s = q->edge_same_s = q->edge_id = INT64_MAX;
+    q->edge_s = q->edge_id = INT64_MAX;
     return e != OK ? e : read_edge(req, q, f);
 }
 

@@ -1,9 +1,10 @@
 -- What calls left behind, as people read it. A filter that is not asked for has any_<name> = true,
 -- which folds its condition away before the access path is chosen. Newest first by (created_s, id);
--- edge: only rows after this place of that order.
+-- edge: only rows after this place of that order, with to_s no later; the sums keep the optimizer from
+-- merging indexes, which would read and sort everything.
 
 -- name: log_rows :many
--- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str count:i64
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str count:i64
 -- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str
 SELECT r.id, r.created_s, r.type, r.user_id, r.key_id, r.group_id, r.channel_id, r.price_id,
   r.group_ratio, r.cost, r.prompt, r.completion, r.cached, r.cache_write_5m, r.cache_write_1h,
@@ -12,7 +13,7 @@ SELECT r.id, r.created_s, r.type, r.user_id, r.key_id, r.group_id, r.channel_id,
   r.duration_us, r.request_id, r.upstream_request_id, r.model, r.upstream_model, r.ip, r.endpoint,
   r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, '')
 FROM usage_rows r LEFT JOIN users u ON u.id = r.user_id LEFT JOIN api_keys k ON k.id = r.key_id
-WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s + 0 <> ? OR r.id + 0 < ?)
   AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
   AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
   AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
@@ -22,10 +23,10 @@ ORDER BY r.created_s DESC, r.id DESC LIMIT ?;
 -- The row at a place of the list: what a page number means. The place is below LOG_COUNT_MAX.
 
 -- name: log_seat :one
--- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str offset:i64
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str offset:i64
 -- out: created_s:i64 id:i64
 SELECT r.created_s, r.id FROM usage_rows r
-WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s + 0 <> ? OR r.id + 0 < ?)
   AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
   AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
   AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
@@ -33,15 +34,14 @@ WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r
 ORDER BY r.created_s DESC, r.id DESC LIMIT 1 OFFSET ?;
 
 -- name: log_count :one
--- in: from_s:i64 to_s:i64 edge_s:i64 edge_same_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str most:i64
+-- in: from_s:i64 to_s:i64 edge_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str most:i64
 -- out: n:i64
 SELECT COUNT(*) FROM (SELECT r.id FROM usage_rows r
-WHERE r.created_s BETWEEN ? AND ? AND (r.created_s < ? OR (r.created_s = ? AND r.id < ?))
+WHERE r.created_s BETWEEN ? AND ? AND (r.created_s + 0 <> ? OR r.id + 0 < ?)
   AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
   AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
   AND (? OR r.model LIKE ?) AND (? OR r.request_id = ?) AND (? OR r.upstream_request_id = ?)
-  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?))
-ORDER BY r.created_s DESC, r.id DESC LIMIT ?) t;
+  AND (? OR r.key_id IN (SELECT k.id FROM api_keys k WHERE k.name = ?)) LIMIT ?) t;
 
 -- name: log_key_named :one
 -- in: user_id:i64 name:str

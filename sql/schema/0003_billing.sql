@@ -96,9 +96,9 @@ CREATE TABLE IF NOT EXISTS usage_rows (
   error_code          VARCHAR(48) NOT NULL DEFAULT '',
   content             VARCHAR(255) NOT NULL DEFAULT '',
   PRIMARY KEY (id, created_s),
-  KEY by_user (user_id, created_s),
-  KEY by_key (key_id, created_s),
-  KEY by_time (created_s),
+  KEY by_user (user_id, created_s, id),
+  KEY by_key (key_id, created_s, id),
+  KEY by_time (created_s, id),
   KEY by_request (request_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 PARTITION BY RANGE (created_s) (PARTITION pmax VALUES LESS THAN MAXVALUE);
