@@ -40,10 +40,12 @@ def free_port():
 class Site:
     """Everything lives in a folder of its own and is stopped by its own pid."""
 
-    def __init__(self, args):
+    def __init__(self, args, conf=""):
+        """conf: lines for the gateway's configuration."""
         self.dir = tempfile.mkdtemp(prefix="tollgate-bench.")
         self.processes = []
         self.env = dict(os.environ)
+        self.env["TOLLGATE_CONF_LINES"] = conf
         if args.build:
             self.env["TOLLGATE_BUILD"] = os.path.abspath(args.build)
         self.build = self.env.get("TOLLGATE_BUILD", os.path.join(self.dir, "site", "build"))
@@ -110,8 +112,8 @@ class Site:
         self.run(["nginx", "-c", f"{where}/nginx.conf"], port)
         return port
 
-    def mod_proxy(self, provider):
-        port, where = free_port(), f"{self.dir}/proxy"
+    def mod_proxy(self, provider, name="proxy"):
+        port, where = free_port(), f"{self.dir}/{name}"
         os.makedirs(where)
         with open(f"{where}/conf", "w", encoding="utf-8") as f:
             f.write(
@@ -127,9 +129,9 @@ class Site:
         return subprocess.run([f"{self.build}/tollgatectl", "--config", f"{self.dir}/site/tollgate.conf", *words],
                               input=stdin, text=True, check=True, capture_output=True).stdout
 
-    def channel(self, name, model, port, path=""):
+    def channel(self, name, model, port, path="", scheme="http"):
         """A priced model that only the provider on this port serves."""
-        self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"http://127.0.0.1:{port}{path}", "--models",
+        self.ctl("channel", "add", "--name", name, "--type", "openai", "--base-url", f"{scheme}://127.0.0.1:{port}{path}", "--models",
                  model, "--groups", "default", "--private", "--key-stdin", stdin="sk-provider-stand-in\n")
         self.ctl("model", "add", model, "--input-usd-per-m", "0.15", "--output-usd-per-m", "0.60")
         time.sleep(1)  # every worker has read the catalogue by then

@@ -1,0 +1,245 @@
+/* streams - both ends of many event streams, on one thread each.
+ *
+ *   streams provider PORT EVENTS_PER_SECOND
+ *   streams client PORT PATH STREAMS SECONDS BODY_FILE KEY_FILE [HEADERS]
+ *
+ * Every event tells the microsecond it was written at (CLOCK_MONOTONIC, the same for both ends).
+ * The client opens the streams, waits until all have begun, then counts for SECONDS and prints
+ * JSON: events/s and the delays' p50, p99, max.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STREAMS_MAX 8192
+#define SAMPLES_MAX ((size_t)1 << 23)
+#define MARK "t=" /* then 16 digits */
+#define STAMP_N 18
+
+struct stream {
+    int fd;
+    bool begun;
+    int64_t due_us;
+    char kept[STAMP_N]; /* the end of what was read, which may be a stamp's beginning */
+    size_t kept_n;
+};
+
+static struct stream streams[STREAMS_MAX];
+static int epoll;
+
+static void need(bool ok, const char *what) {
+    if (ok)
+        return;
+    fprintf(stderr, "streams: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static struct sockaddr_in loopback(const char *port) {
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)strtol(port, NULL, 10))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return a;
+}
+
+static void watch(struct stream *s) {
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = s};
+    int on = 1;
+    need(setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "nodelay");
+    need(epoll_ctl(epoll, EPOLL_CTL_ADD, s->fd, &ev) == 0, "epoll_ctl");
+}
+
+static void accept_all(int listener) {
+    int fd;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        size_t i = 0;
+        while (i < STREAMS_MAX && streams[i].fd)
+            i++;
+        need(i < STREAMS_MAX, "too many streams");
+        streams[i] = (struct stream){.fd = fd};
+        watch(&streams[i]);
+    }
+}
+
+static void end(struct stream *s) {
+    close(s->fd);
+    *s = (struct stream){0};
+}
+
+/* The body's first byte begins the stream; what the request says does not matter. */
+static void serve(struct stream *s, int64_t gap_us) {
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    char request[65536];
+    ssize_t n = recv(s->fd, request, sizeof request, 0);
+    if (n <= 0) {
+        end(s);
+        return;
+    }
+    if (s->begun || !memchr(request, '{', (size_t)n))
+        return;
+    s->begun = true;
+    s->due_us = now_us() + (s - streams) * INT64_C(997) % gap_us;
+    if (send(s->fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0)
+        end(s);
+}
+
+static void tell(struct stream *s, int64_t now, int64_t gap_us) {
+    char event[256], chunk[300];
+    int n = snprintf(event, sizeof event,
+                     "data: "
+                     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
+                     "\"model\":\"m\",\"choices\":"
+                     "[{\"index\":0,\"delta\":{\"content\":\"" MARK "%016" PRId64
+                     "\"},\"finish_reason\":null}]}\n\n",
+                     now);
+    n = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", (unsigned)n, event);
+    s->due_us += gap_us;
+    if (send(s->fd, chunk, (size_t)n, MSG_NOSIGNAL) != n)
+        end(s);
+}
+
+static void provide(const char *port, int64_t gap_us) {
+    struct sockaddr_in at = loopback(port);
+    int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    need(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "reuse");
+    need(bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 4096) == 0,
+         "listen");
+    struct epoll_event ev = {.events = EPOLLIN}, got[256];
+    need(epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &ev) == 0, "epoll_ctl");
+    for (;;) {
+        int n = epoll_wait(epoll, got, 256, 1);
+        for (int i = 0; i < n; i++)
+            if (got[i].data.ptr)
+                serve(got[i].data.ptr, gap_us);
+            else
+                accept_all(listener);
+        for (struct stream *s = streams; s < streams + STREAMS_MAX; s++) {
+            int64_t now = s->begun ? now_us() : 0;
+            if (s->begun && s->due_us <= now)
+                tell(s, now, gap_us);
+        }
+    }
+}
+
+struct count {
+    uint32_t *delay_us;
+    size_t n, n_begun;
+    int64_t from_us;
+};
+
+static void take(struct count *c, struct stream *s) {
+    static char text[1 << 17];
+    memcpy(text, s->kept, s->kept_n);
+    ssize_t got = recv(s->fd, text + s->kept_n, sizeof text - s->kept_n, MSG_DONTWAIT);
+    need(got > 0, "a stream ended");
+    size_t n = s->kept_n + (size_t)got, at = 0;
+    int64_t now = now_us();
+    char *p;
+    while ((p = memmem(text + at, n - at, MARK, 2)) && p + STAMP_N <= text + n) {
+        at = (size_t)(p - text) + STAMP_N;
+        char stamp[17] = {0};
+        memcpy(stamp, p + 2, 16);
+        c->n_begun += !s->begun;
+        s->begun = true;
+        if (c->from_us && c->n < SAMPLES_MAX)
+            c->delay_us[c->n++] = (uint32_t)(now - strtoll(stamp, NULL, 10));
+    }
+    size_t keep = n - at < STAMP_N - 1 ? n - at : STAMP_N - 1;
+    memcpy(s->kept, text + n - keep, keep);
+    s->kept_n = keep;
+}
+
+static void receive(struct count *c, int wait_ms) {
+    struct epoll_event got[256];
+    int n = epoll_wait(epoll, got, 256, wait_ms);
+    for (int i = 0; i < n; i++)
+        take(c, got[i].data.ptr);
+}
+
+static void read_text(const char *path, char *to, size_t cap) {
+    FILE *f = fopen(path, "rb");
+    need(f != NULL, path);
+    size_t n = fread(to, 1, cap - 1, f);
+    to[strcspn(to, "\n")] = '\0';
+    need(n < cap - 1, path);
+    fclose(f);
+}
+
+static int by_value(const void *a, const void *b) {
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void open_stream(struct count *c, struct stream *s, const struct sockaddr_in *to,
+                        const char *request) {
+    s->fd = socket(AF_INET, SOCK_STREAM, 0);
+    need(connect(s->fd, (const struct sockaddr *)to, sizeof *to) == 0, "connect");
+    need(send(s->fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request), "send");
+    watch(s);
+    receive(c, 0);
+}
+
+static void consume(char **argv, const char *headers) {
+    static char request[8192], body[4096], key[512];
+    read_text(argv[6], body, sizeof body);
+    read_text(argv[7], key, sizeof key);
+    snprintf(request, sizeof request,
+             "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: "
+             "Bearer %s\r\n"
+             "Content-Length: %zu\r\n%s\r\n%s",
+             argv[3], key, strlen(body), headers, body);
+    struct sockaddr_in to = loopback(argv[2]);
+    struct count c = {.delay_us = malloc(SAMPLES_MAX * sizeof(uint32_t))};
+    size_t n = (size_t)strtol(argv[4], NULL, 10);
+    need(n <= STREAMS_MAX && c.delay_us, "streams");
+    for (size_t i = 0; i < n; i++)
+        open_stream(&c, &streams[i], &to, request);
+    for (int64_t from = now_us(); c.n_begun < n;) {
+        need(now_us() - from < 60000000, "not all streams begin");
+        receive(&c, 100);
+    }
+    for (int64_t calm = now_us() + 1000000; now_us() < calm;)
+        receive(&c, 10);
+    puts("begun");
+    fflush(stdout);
+    c.from_us = now_us();
+    int64_t until = c.from_us + (int64_t)(strtod(argv[5], NULL) * 1e6);
+    while (now_us() < until)
+        receive(&c, 10);
+    double seconds = (double)(now_us() - c.from_us) / 1e6;
+    need(c.n > 0, "no event");
+    qsort(c.delay_us, c.n, sizeof *c.delay_us, by_value);
+    printf("{\"streams\": %zu, \"events_per_s\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+           "\"max_ms\": %.3f}\n",
+           n, (double)c.n / seconds, c.delay_us[c.n / 2] / 1e3, c.delay_us[c.n * 99 / 100] / 1e3,
+           c.delay_us[c.n - 1] / 1e3);
+    free(c.delay_us);
+}
+
+int main(int argc, char **argv) {
+    struct rlimit files = {STREAMS_MAX + 100, STREAMS_MAX + 100};
+    need(setrlimit(RLIMIT_NOFILE, &files) == 0, "file limit");
+    epoll = epoll_create1(0);
+    if (argc == 4 && strcmp(argv[1], "provider") == 0)
+        provide(argv[2], 1000000 / strtol(argv[3], NULL, 10));
+    need((argc == 8 || argc == 9) && strcmp(argv[1], "client") == 0, "arguments");
+    consume(argv, argc == 9 ? argv[8] : "");
+    return 0;
+}

@@ -1,0 +1,97 @@
+"""streams.py - `bench streams`: many event streams at once; how late each event comes, what a stream costs."""
+import json
+import os
+import re
+import subprocess
+
+from bench_site import HERE, Site, free_port, load_average
+from compare import PATH, portkey
+
+EVENTS_PER_S = 20
+PORTKEY_MAX = 250  # above that it only queues
+TARGET_LATE_MS, TARGET_KIB = 10, 30
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def usage(pids):
+    """CPU seconds and KiB of their own memory."""
+    cpu = kib = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        cpu += (int(fields[11]) + int(fields[12])) / TICK
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
+            kib += int(re.search(r"^Pss_Anon:\s+(\d+)", f.read(), re.M).group(1))
+    return cpu, kib
+
+
+def measure(program, site, args, way, n):
+    """One turn; memory is what the streams added, CPU what a second of them takes."""
+    port, key, headers, groups = way
+    for name, text in (("stream-key", key), ("stream-body", '{"model":"stream-model","stream":true,"messages":[{"role":"user","content":"go"}]}')):
+        with open(f"{site.dir}/{name}", "w", encoding="utf-8", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+            f.write(text + "\n")
+    before = {g: usage(p) for g, p in groups.items()}
+    client = subprocess.Popen([program, "client", str(port), PATH, str(n), str(args.seconds), f"{site.dir}/stream-body",
+                               f"{site.dir}/stream-key", headers], stdout=subprocess.PIPE, text=True)
+    if client.stdout.readline() != "begun\n":
+        client.wait()
+        return None
+    begun = {g: usage(p) for g, p in groups.items()}
+    line = client.stdout.readline()
+    after = {g: usage(p) for g, p in groups.items()}
+    client.wait()
+    if not line:
+        return None
+    row = json.loads(line)
+    for g in groups:
+        row[g] = {"cpu_us_per_event": (after[g][0] - begun[g][0]) / args.seconds / row["events_per_s"] * 1e6,
+                  "kib_per_stream": (begun[g][1] - before[g][1]) / n}
+    return row
+
+
+def show(name, row, direct):
+    if row is None:
+        print(f"  {name:10}  streams broke or did not all begin", flush=True)
+        return
+    costs = "; ".join(f"{g} {row[g]['cpu_us_per_event']:.1f} us an event, {row[g]['kib_per_stream']:.1f} KiB a stream"
+                      for g in ("worker", "web server") if g in row)
+    print(f"  {name:10}{row['events_per_s']:10.0f}/s  added p50 {row['p50_ms'] - direct['p50_ms']:.2f}  p99 {row['p99_ms'] - direct['p99_ms']:.2f}"
+          f"  max {row['max_ms']:.1f} ms  {costs}", flush=True)
+
+
+def run(args):
+    result = {"section": "streams", "title": f"Delay of an event, p99 in ms, {EVENTS_PER_S} events/s a stream", "bars": [],
+              "machine_load": load_average(), "runs": [], "ok": True}
+    with Site(args) as site:
+        program, provider = f"{site.dir}/streams", free_port()
+        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", program, f"{HERE}/streams.c"], check=True)
+        site.run([program, "provider", str(provider), str(EVENTS_PER_S)], provider)
+        site.channel("streams", "stream-model", provider)
+        proxy = site.mod_proxy(provider, "stream-proxy")
+        proxy_pid = site.processes[-1].pid
+        other = portkey(site)
+        with open(f"{site.dir}/site/run/lighttpd.pid", encoding="utf-8") as f:
+            web = [int(f.read())]
+        ways = {
+            "direct": (provider, "none", "", {}),
+            "mod_proxy": (proxy, "none", "", {"web server": [proxy_pid]}),
+            "gateway": (site.port, site.vars["TOLLGATE_API_KEY"], "", {"worker": site.worker_pids(), "web server": web}),
+        }
+        if other:
+            ways["Portkey"] = (other, "none", "x-portkey-provider: openai\r\nx-portkey-custom-host: "
+                               f"http://127.0.0.1:{provider}/v1\r\n", {"worker": [site.processes[-1].pid]})
+        for n in args.stream_counts:
+            rows = {name: measure(program, site, args, way, n) for name, way in ways.items() if name != "Portkey" or n <= PORTKEY_MAX}
+            print(f"{n} streams of {EVENTS_PER_S} events/s")
+            result["bars"].append((f"{n} streams", None, ""))
+            for name, row in rows.items():
+                show(name, row, rows["direct"])
+                if row:
+                    result["bars"].append((name, row["p99_ms"], f"{row['p99_ms']:.1f} ms"))
+            result["runs"].append({"streams": n, "load": load_average(), "ways": rows})
+            own, base = rows["gateway"], rows["mod_proxy"]
+            result["ok"] &= bool(own) and own["worker"]["kib_per_stream"] <= TARGET_KIB and (
+                not base or own["p99_ms"] <= base["p99_ms"] + TARGET_LATE_MS)
+    print(f"p99 within mod_proxy's + {TARGET_LATE_MS} ms and {TARGET_KIB} KiB a stream: {'ok' if result['ok'] else 'FAILED'}")
+    return result
