@@ -16,6 +16,10 @@
            */
 #define MAX_IDLE_HANDLES 1024
 #define N_ORIGINS 256
+/* Until its SETTINGS have come, libcurl takes 100 for the limit of a connection and opens another
+ * for each call beyond. */
+#define UNSETTLED_STREAMS 64
+#define SETTLE_US 100000
 #define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
 
 /* A provider's scheme, host and port. Until the first connection to it stands, the other calls wait
@@ -24,7 +28,9 @@ struct origin {
     uint64_t hash;
     struct http_call *scout; /* on its way to the first connection */
     struct list waiting;
-    bool reached, multiplexes;
+    bool reached; /* a connection stands */
+    bool settled; /* and has had time to tell how many streams it may carry */
+    bool multiplexes;
 };
 
 struct http_call {
@@ -49,7 +55,8 @@ struct http {
     struct poller *poller;
     CURLM *multi;
     struct timer timer;
-    struct list idle; /* handles ready for use; LIFO keeps their memory warm */
+    struct timer settle; /* origins reached lately are settled then */
+    struct list idle;    /* handles ready for use; LIFO keeps their memory warm */
     size_t n_idle, n_sockets;
     bool any_reached;
     struct origin origins[N_ORIGINS];
@@ -240,9 +247,11 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
     return CURL_PREREQFUNC_OK;
 }
 
-static void release(struct http *h, struct origin *o) {
+static void release(struct http *h, struct origin *o, size_t most) {
     o->scout = NULL;
     LIST_EACH_SAFE (n, next, &o->waiting) {
+        if (!most--)
+            return;
         list_remove(n);
         must(curl_multi_add_handle(h->multi, CONTAINER_OF(n, struct http_call, node)->easy) ==
              CURLM_OK);
@@ -254,8 +263,19 @@ static void release_reached(struct http *h) {
         return;
     h->any_reached = false;
     for (struct origin *o = h->origins; o < h->origins + N_ORIGINS; o++)
-        if (o->reached && o->scout)
-            release(h, o);
+        if (o->reached && o->scout) {
+            release(h, o, UNSETTLED_STREAMS);
+            poller_timer_set(h->poller, &h->settle, h->poller->now_us + SETTLE_US);
+        }
+}
+
+static void on_settle(struct timer *t) {
+    struct http *h = CONTAINER_OF(t, struct http, settle);
+    for (struct origin *o = h->origins; o < h->origins + N_ORIGINS; o++)
+        if (o->reached && !o->settled) {
+            o->settled = true;
+            release(h, o, SIZE_MAX);
+        }
 }
 
 /* NULL: plain HTTP has nothing to share, and a slot that is in use is not another's. */
@@ -267,10 +287,10 @@ static struct origin *find_origin(struct http *h, const char *url, uint64_t *has
     struct origin *o = &h->origins[*hash % N_ORIGINS];
     if (o->hash == *hash)
         return o;
-    if (o->scout)
+    if (o->scout || (o->reached && !o->settled))
         return NULL;
     o->hash = *hash;
-    o->reached = o->multiplexes = false;
+    o->reached = o->settled = o->multiplexes = false;
     return o;
 }
 
@@ -342,7 +362,7 @@ static void begin(struct http *h, struct http_call *c) {
     /* only where HTTP/2 was spoken: with a provider that speaks HTTP/1.1, libcurl 7.88 wakes those
      * who waited only when another transfer ends, and streams may last for hours */
     SET(c->easy, CURLOPT_PIPEWAIT, o && o->multiplexes ? 1L : 0L);
-    if (o && !o->reached && o->scout) {
+    if (o && !o->settled && (o->scout || o->reached)) {
         list_push(&o->waiting, &c->node);
         return;
     }
@@ -362,7 +382,7 @@ static void stop(struct http_call *c) {
     }
     must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
     if (c->origin && c->origin->scout == c)
-        release(c->http, c->origin);
+        release(c->http, c->origin, SIZE_MAX);
 }
 
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
@@ -465,6 +485,7 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     h->poller = p;
     h->conf = *conf;
     h->timer.fn = on_timer;
+    h->settle.fn = on_settle;
     list_init(&h->idle);
     for (size_t i = 0; i < N_ORIGINS; i++)
         list_init(&h->origins[i].waiting);
@@ -491,6 +512,7 @@ void http_free(struct http **hp) {
     }
     must(curl_multi_cleanup(h->multi) == CURLM_OK);
     poller_timer_clear(h->poller, &h->timer);
+    poller_timer_clear(h->poller, &h->settle);
     free(h);
 }
 
