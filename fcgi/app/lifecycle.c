@@ -113,8 +113,8 @@ static enum err load(struct app *a, struct db *db, struct sync **sync, const sig
         e = sync_new(a->host, a->keys, db, sync, f);
     if (e)
         return e;
-    a->auth = auth_new(a->host, a->keys, c->auth_cache_entries, c->auth_cache_ttl);
-    a->billing = billing_new(c);
+    a->auth = auth_new(a->host, a->keys, app_conf);
+    a->billing = billing_new(app_conf);
     a->relay.host = a->host;
     a->relay.billing = a->billing;
     a->relay.conf = app_conf;
@@ -175,6 +175,7 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
             if (settings_load(config_path, &f) != OK)
                 refuse(&f);
             sync_reload(sync);
+            queue_wake(&a->to_loop); /* it may sleep, and has settings of its own */
         }
         sync_tick(sync, db);
         counter_set(COUNTER_LEDGER_BACKLOG, (int64_t)billing_backlog(a->billing));

@@ -419,10 +419,6 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     return c;
 }
 
-void http_resume(struct http_call *c) {
-    curl_easy_pause(c->easy, CURLPAUSE_CONT);
-}
-
 void http_cancel(struct http_call **call) {
     struct http_call *c = *call;
     *call = NULL;
@@ -452,23 +448,31 @@ static enum http_end end_of(const struct http_call *c, CURLcode rc) {
     return HTTP_UNREACHABLE;
 }
 
+static void end_call(struct http_call *c, CURLcode rc) {
+    stop(c);
+    enum http_end end = end_of(c, rc);
+    const struct http_events *events = c->events;
+    void *ctx = c->ctx;
+    give_back(c);
+    events->on_end(ctx, end);
+}
+
+/* What on_data refuses in here, libcurl tells nobody later. */
+void http_resume(struct http_call *c) {
+    CURLcode rc = curl_easy_pause(c->easy, CURLPAUSE_CONT);
+    if (rc != CURLE_OK)
+        end_call(c, rc);
+}
+
 static void collect(struct http *h) {
     CURLMsg *m;
     int left;
     while ((m = curl_multi_info_read(h->multi, &left))) {
         if (m->msg != CURLMSG_DONE)
             continue;
-        struct http_call *c;
-        CURLcode rc = m->data.result;
         char *private;
         must(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK);
-        c = (struct http_call *)(void *)private;
-        stop(c);
-        enum http_end end = end_of(c, rc);
-        const struct http_events *events = c->events;
-        void *ctx = c->ctx;
-        give_back(c);
-        events->on_end(ctx, end);
+        end_call((struct http_call *)(void *)private, m->data.result);
     }
 }
 

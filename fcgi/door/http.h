@@ -61,7 +61,8 @@ void http_free(struct http **h);
 void http_reconfigure(struct http *h, const struct http_conf *conf);
 /* Never calls back before it returns. */
 struct http_call *http_start(struct http *h, const struct http_ask *ask);
-/* After HTTP_PAUSE: the same data is handed over again (on_data may run inside). */
+/* After HTTP_PAUSE: the same data is handed over again (on_data may run inside, and on_end when it
+ * answers HTTP_STOP: c is not to be used any more). */
 void http_resume(struct http_call *c);
 /* Ends the call without on_end and closes its connection (HTTP/1.1) or stream (HTTP/2). Allowed
  * inside on_head and on_data only by returning false / HTTP_STOP instead. */

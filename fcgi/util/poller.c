@@ -77,6 +77,8 @@ static void sift_down(struct poller *p, size_t i, struct timer *t) {
 }
 
 void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us) {
+    if (p->firing && due_us <= p->now_us)
+        due_us = p->now_us + 1;
     if (t->at) {
         int64_t was = t->due_us;
         t->due_us = due_us;
@@ -128,10 +130,12 @@ void poller_run(struct poller *p, int max_wait_ms) {
         if (w->events)
             w->fn(w, ev[i].events);
     }
+    p->firing = true;
     while (p->n_timers && p->heap[0]->due_us <= p->now_us) {
         struct timer *t = p->heap[0];
         poller_timer_clear(p, t);
         t->fn(t);
     }
+    p->firing = false;
     dig(p);
 }

@@ -26,6 +26,7 @@ struct poller {
     struct timer **heap;
     size_t n_timers, cap;
     int64_t now_us; /* monotonic, read once per round */
+    bool firing;    /* timers are being called */
     void **graves;  /* to be freed at the end of the round */
     size_t n_graves, cap_graves;
 };
@@ -37,6 +38,8 @@ void poller_watch(struct poller *p, struct watch *w, uint32_t events);
 /* Like poller_watch with no events, for a descriptor that is closed before the next round: closing
  * takes it out of epoll without a call of its own. */
 void poller_forget(struct watch *w);
+/* A timer that is set by a timer's function fires in the next round at the earliest, so that one
+ * that is always due again keeps nobody from his turn. */
 void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us);
 void poller_timer_clear(struct poller *p, struct timer *t);
 /* Waits for events or the next timer, but at most max_wait_ms (-1: as long as it takes), and

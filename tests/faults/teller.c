@@ -244,8 +244,13 @@ static void on_term(int sig) {
     stop = true;
 }
 
+static struct conf conf;
+
+static const struct conf *in_force(void) {
+    return &conf;
+}
+
 static int work(const char *run_dir, char **a) {
-    static struct conf conf;
     parse(a);
     conf_defaults(&conf);
     must(str_copy(str_c(run_dir), conf.run_dir, sizeof conf.run_dir));
@@ -257,7 +262,7 @@ static int work(const char *run_dir, char **a) {
     if (opt.log)
         log_fd = open(opt.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     signal(SIGTERM, on_term);
-    billing = billing_new(&conf);
+    billing = billing_new(in_force);
     pthread_t ledger, threads[256];
     must(opt.threads <= (int64_t)ARRAY_LEN(threads));
     must(pthread_create(&ledger, NULL, ledger_thread, billing) == 0);

@@ -303,8 +303,7 @@ static void peppers_rotate_under_use(struct db *db) {
     must(keyring_init(path, true, &f) == OK);
     keyring_free(&site.keys);
     must(keyring_load(path, &site.keys, &f) == OK);
-    auth_free(&site.auth);
-    site.auth = auth_new(site.host, site.keys, 1000, 60000);
+    site_auth();
     result(use_plainly(db, text) == OK, "a key of the former pepper works");
     call(&c, "GET", "/api/token", "");
     result(good(&c), "so does an access token");
@@ -313,8 +312,7 @@ static void peppers_rotate_under_use(struct db *db) {
     snprintf(path, sizeof path, "%s/secrets", site.dir);
     keyring_free(&site.keys);
     must(keyring_load(path, &site.keys, &f) == OK);
-    auth_free(&site.auth);
-    site.auth = auth_new(site.host, site.keys, 1000, 60000);
+    site_auth();
     result(use_plainly(db, text) == OK, "its use moved it to the new one");
     call(&c, "GET", "/api/token", "");
     result(good(&c), "the access token as well");

@@ -190,6 +190,15 @@ enum err use_plainly(struct db *db, const char *text) {
     return use(db, text, STR("192.0.2.1"), STR("gpt-4o"), &f);
 }
 
+static const struct conf *in_force(void) {
+    return &conf;
+}
+
+void site_auth(void) {
+    auth_free(&site.auth);
+    site.auth = auth_new(site.host, site.keys, in_force);
+}
+
 static void prepare(struct db *db) {
     struct fault f = {0};
     char path[120];
@@ -202,8 +211,8 @@ static void prepare(struct db *db) {
     snprintf(path, sizeof path, "%s/secrets", site.dir);
     must(keyring_init(path, false, &f) == OK && keyring_load(path, &site.keys, &f) == OK);
     must(host_open(site.dir, &site.host, &f) == OK);
-    site.auth = auth_new(site.host, site.keys, 1000, 60000);
     conf_defaults(&conf);
+    site_auth();
     struct catalog *catalog = NULL;
     must(catalog_load(db, site.keys, &catalog, &f) == OK);
     catalog_publish(catalog);

@@ -21,6 +21,8 @@ extern struct site site;
 struct db *site_start(int argc, char **argv);
 int site_end(struct db **db);
 struct db *session(void);
+/* An empty cache of callers, with site.keys as they are now. */
+void site_auth(void);
 void run(struct db *db, const char *sql);
 /* After `sql` has changed options: the catalogue is read again. */
 void site_set(struct db *db, const char *sql);

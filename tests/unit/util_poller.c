@@ -59,6 +59,36 @@ static void a_timer_in_the_future_waits(void **state) {
     poller_free(&p);
 }
 
+struct eager {
+    struct timer timer;
+    struct poller *poller;
+    int n;
+};
+
+static void again_at_once(struct timer *t) {
+    struct eager *e = CONTAINER_OF(t, struct eager, timer);
+    if (++e->n < 1000)
+        poller_timer_set(e->poller, t, e->poller->now_us);
+}
+
+static void a_timer_that_is_always_due_again_gets_one_turn_a_round(void **state) {
+    (void)state;
+    struct poller p;
+    poller_init(&p);
+    struct eager a = {.timer.fn = again_at_once, .poller = &p}, b = a;
+    poller_timer_set(&p, &a.timer, p.now_us);
+    poller_timer_set(&p, &b.timer, p.now_us);
+    poller_run(&p, 0);
+    assert_int_equal(a.n, 1);
+    assert_int_equal(b.n, 1);
+    poller_run(&p, -1);
+    assert_int_equal(a.n, 2);
+    assert_int_equal(b.n, 2);
+    poller_timer_clear(&p, &a.timer);
+    poller_timer_clear(&p, &b.timer);
+    poller_free(&p);
+}
+
 struct end {
     struct watch watch;
     struct poller *poller;
@@ -139,6 +169,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_of_their_due_time),
         cmocka_unit_test(a_timer_in_the_future_waits),
+        cmocka_unit_test(a_timer_that_is_always_due_again_gets_one_turn_a_round),
         cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
         cmocka_unit_test(a_forgotten_watch_is_not_called_and_its_number_can_be_used_again),
     };

@@ -15,10 +15,11 @@ static void give_up(const struct fault *f) {
     base_must_failed("run.dir can be used", __FILE__, __LINE__);
 }
 
-struct billing *billing_new(const struct conf *conf) {
+struct billing *billing_new(const struct conf *(*in_force)(void)) {
+    const struct conf *conf = in_force();
     struct billing *b = base_zalloc(sizeof *b);
     struct fault f = {0};
-    b->conf = conf;
+    b->conf = in_force;
     b->started_ms = clock_mono_ms();
     must(str_copy(str_c(conf->run_dir), b->run_dir, sizeof b->run_dir));
     if (gethostname(b->host, sizeof b->host - 1) != 0)

@@ -67,10 +67,10 @@ struct outcome { /* what the loop knows at the end; strings are copied by billin
     int64_t cost;                       /* out: what was charged */
 };
 
-/* conf stays valid for the life of billing. Aborts when run.dir can not be used; that is logged.
+/* conf gives the configuration in force. Aborts when run.dir can not be used; that is logged.
  * The journal's id is drawn at random, since a database restored from a backup may count ids again.
  */
-struct billing *billing_new(const struct conf *conf);
+struct billing *billing_new(const struct conf *(*conf)(void));
 void billing_free(struct billing **b);
 
 /* Errors: ERR_RATE_LIMIT; ERR_USER_QUOTA, ERR_KEY_QUOTA, ERR_BUDGET (resets_at) when the true

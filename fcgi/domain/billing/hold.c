@@ -215,7 +215,7 @@ static void fill_opened(const struct billing *b, const struct hold_ask *ask, str
     o->group_ratio = ask->group_ratio;
     o->prompt_tokens = ask->prompt_tokens;
     o->test_mode = ask->caller->test_mode;
-    o->interrupted_cost = b->conf->billing_interrupted_full
+    o->interrupted_cost = b->conf()->billing_interrupted_full
                               ? h->amount
                               : billing_cost(ask->price, ask->group_ratio, &prompt);
     RECORD_TEXT(o->request_id, ask->request_id);
@@ -233,7 +233,7 @@ static enum err may_hold(struct billing *b, struct fault *f) {
         await_joined(b);
     if (b->stop_at_ms)
         return fault_set(f, ERR_STOPPING, NULL);
-    if (clock_mono_ms() >= b->good_until_ms || b->backlog > b->conf->ledger_max_backlog)
+    if (clock_mono_ms() >= b->good_until_ms || b->backlog > b->conf()->ledger_max_backlog)
         return away(f);
     return OK;
 }

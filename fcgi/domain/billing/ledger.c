@@ -271,7 +271,8 @@ static void mistrust(struct ledger *l, struct bill *const *bills, size_t n) {
 /* True when there may be more to write at once. */
 static bool write_batch(struct ledger *l) {
     struct bill *bills[BATCH_MAX];
-    size_t most = l->singly ? 1 : (size_t)l->b->conf->ledger_batch, n = gather(l, bills, most);
+    size_t most = l->singly ? 1 : (size_t)l->b->conf()->ledger_batch, n = gather(l, bills, most);
+    must(most <= BATCH_MAX);
     if (!n)
         return false;
     enum err e = ledger_apply(l->db, &l->b->ids, l->b->bank.worker, bills, n);
@@ -317,7 +318,7 @@ static bool sleep_until_needed(struct ledger *l) {
 static void take_written(struct ledger *l) {
     bool first = list_empty(&l->waiting);
     if (queue_take(&l->b->written, &l->waiting) && first)
-        l->flush_at_ms = clock_mono_ms() + l->b->conf->ledger_flush_interval;
+        l->flush_at_ms = clock_mono_ms() + l->b->conf()->ledger_flush_interval;
 }
 
 /* The database takes many rows for little more than one, so calls wait for company, unless somebody
@@ -336,7 +337,6 @@ static bool turn(struct ledger *l) {
 
 void ledger_run(struct billing *b, struct db *db) {
     struct ledger l = {.b = b, .db = db};
-    must(b->conf->ledger_batch <= BATCH_MAX);
     list_init(&l.waiting);
     while (turn(&l))
         ;

@@ -12,7 +12,7 @@ struct usage_ids {
 };
 
 struct billing {
-    const struct conf *conf;
+    const struct conf *(*conf)(void); /* in force: another one after each reload */
     char run_dir[512], host[256];
     struct leases leases;
     struct bank bank;
@@ -55,6 +55,7 @@ must_use enum err ledger_apply(struct db *db, struct usage_ids *ids, int64_t wor
  * the last call is written. */
 struct upkeep {
     int64_t beat_ms, recall_ms, adopt_ms, idle_ms, tidy_ms, partition_ms;
+    int64_t kept_months; /* what usage.keep_months was when partitions were last looked at */
     bool joined, again;
 };
 /* rung: somebody rang the bell. */

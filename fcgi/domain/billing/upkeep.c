@@ -30,9 +30,10 @@
  * somebody else has just made, is looked at again soon. */
 static void keep_months(struct billing *b, struct db *db, struct upkeep *u) {
     struct q_ledger_first first = {0};
+    u->kept_months = b->conf()->usage_keep_months;
     enum err e = q_ledger_first(db, &(struct q_ledger_first_in){30}, &first);
     if (!e && (!u->joined || first.worker_id == b->bank.worker))
-        e = partition_keep(db, clock_unix_s(), b->conf->usage_keep_months, NULL);
+        e = partition_keep(db, clock_unix_s(), u->kept_months, NULL);
     u->partition_ms = clock_mono_ms() + (e ? RETRY_MONTHS_MS : MONTHS_MS);
 }
 
@@ -97,7 +98,7 @@ static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
     if (e)
         return e;
     u->joined = true;
-    b->good_until_ms = asked + b->conf->lease_ttl - GRACE_MS;
+    b->good_until_ms = asked + b->conf()->lease_ttl - GRACE_MS;
     u->beat_ms = asked + BEAT_MS;
     share_limits(b, db);
     return OK;
@@ -148,7 +149,7 @@ struct idle {
 };
 
 static bool is_idle(const struct lease *l, const struct idle *i) {
-    bool unused = l->used_ms + i->b->conf->lease_idle < i->now_ms;
+    bool unused = l->used_ms + i->b->conf()->lease_idle < i->now_ms;
     return !l->pins && !l->drawing && (i->all || (unused && l->avail));
 }
 
@@ -183,7 +184,7 @@ static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
 }
 
 static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
-    leases_sweep(&b->leases, clock_mono_ms() - b->conf->lease_idle);
+    leases_sweep(&b->leases, clock_mono_ms() - b->conf()->lease_idle);
     enum err e = q_ledger_prune(db, &(struct q_ledger_prune_in){LEDGERS_KEPT_S}, NULL);
     if (!e && q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
         u->tidy_ms = clock_mono_ms() + TIDY_MS;
@@ -273,7 +274,7 @@ static enum err note_silent(void *ctx, const struct q_ledger_silent *row) {
 /* Workers of other hosts that are not heard of: what they lease is free again. Their journals keep
  * what they spent, and charge it when their host is back. */
 static void expire_silent(struct billing *b, struct db *db) {
-    int64_t ttl = b->conf->lease_ttl / 1000;
+    int64_t ttl = b->conf()->lease_ttl / 1000;
     struct ids ids = {0};
     enum err e = q_ledger_silent(db, &(struct q_ledger_silent_in){ttl}, note_silent, &ids);
     for (size_t i = 0; i < ids.n && !e; i++) {
@@ -304,7 +305,7 @@ void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) 
         keep_leases(b, db, u);
     if (now >= u->tidy_ms)
         tidy(b, db, u);
-    if (now >= u->partition_ms)
+    if (now >= u->partition_ms || u->kept_months != b->conf()->usage_keep_months)
         keep_months(b, db, u);
 }
 

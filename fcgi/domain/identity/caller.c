@@ -5,6 +5,7 @@
 #include "domain/identity/key_text.h"
 #include "domain/identity/last_used.h"
 #include "domain/identity/refused.h"
+#include "door/conf.h"
 #include "door/crypt.h"
 #include "util/clock.h"
 #include "util/counter.h"
@@ -18,18 +19,18 @@ struct auth {
     struct host *host;
     const struct keyring *keys;
     struct caller_cache *cache;
-    int64_t ttl_ms;
+    const struct conf *(*conf)(void);
     struct last_used last_used;
     struct refused refused;
 };
 
-struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cache_entries,
-                      int64_t ttl_ms) {
+struct auth *auth_new(struct host *host, const struct keyring *keys,
+                      const struct conf *(*conf)(void)) {
     struct auth *a = base_zalloc(sizeof *a);
     a->host = host;
     a->keys = keys;
-    a->cache = caller_cache_new(cache_entries);
-    a->ttl_ms = ttl_ms;
+    a->cache = caller_cache_new(conf()->auth_cache_entries);
+    a->conf = conf;
     last_used_init(&a->last_used);
     refused_init(&a->refused);
     return a;
@@ -91,13 +92,13 @@ static enum err fetch(struct auth *a, struct db *db, struct str key, const uint8
 static enum err find_held(struct auth *a, struct db *db, struct str key, struct held **out) {
     uint8_t hash[CRYPT_HASH_LEN];
     struct held *old AUTO(held_unref) = NULL;
-    int64_t now_ms = clock_mono_ms();
+    int64_t now_ms = clock_mono_ms(), ttl_ms = a->conf()->auth_cache_ttl;
     crypt_hash(a->keys, 0, "api_key", key, hash);
     enum cached found = caller_cache_get(a->cache, hash, now_ms, &old);
     if (found == CACHED_UNKNOWN)
         return ERR_KEY_INVALID;
     bool unchanged = old && is_unchanged(a, old);
-    if (unchanged && now_ms - old->read_at_ms < a->ttl_ms) {
+    if (unchanged && now_ms - old->read_at_ms < ttl_ms) {
         counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_HIT, 0, 1);
         *out = old;
         old = NULL;
@@ -105,7 +106,7 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
     }
     counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_MISS, 0, 1);
     enum err e = fetch(a, db, key, hash, old, out);
-    if (e == ERR_DB_AWAY && unchanged && now_ms - old->read_at_ms < a->ttl_ms + GRACE_MS) {
+    if (e == ERR_DB_AWAY && unchanged && now_ms - old->read_at_ms < ttl_ms + GRACE_MS) {
         *out = old;
         old = NULL;
         return OK;

@@ -46,8 +46,9 @@ struct caller {
 
 struct auth; /* the cache and what it needs; one per process */
 
-struct auth *auth_new(struct host *host, const struct keyring *keys, int64_t cache_entries,
-                      int64_t ttl_ms);
+/* conf gives the configuration in force. */
+struct auth *auth_new(struct host *host, const struct keyring *keys,
+                      const struct conf *(*conf)(void));
 void auth_free(struct auth **a);
 
 /* The caller of a presented key (whole secret, blanks trimmed). ERR_KEY_INVALID for anything
