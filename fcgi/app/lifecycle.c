@@ -11,6 +11,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +19,11 @@
 
 #define KICK_MS 20
 #define MAX_FRONTS 256
+/* A call's memory is taken by a front and given back by the loop or the writer: an arena a thread
+ * would only spread it. And glibc would raise both limits by itself until a large batch's memory
+ * stays for good. */
+#define ARENAS 2
+#define GIVE_BACK_BYTES (512 * 1024)
 
 struct threads {
     pthread_t fronts[MAX_FRONTS], loop, ledger;
@@ -121,12 +127,17 @@ static enum err load(struct app *a, struct db *db, struct sync **sync, const sig
     return OK;
 }
 
+static void thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), struct app *a) {
+    must(pthread_create(t, NULL, fn, a) == 0);
+    must(pthread_setname_np(*t, name) == 0);
+}
+
 static void start(struct app *a, struct threads *t) {
-    must(pthread_create(&t->ledger, NULL, ledger_main, a) == 0);
-    must(pthread_create(&t->loop, NULL, loop_main, a) == 0);
+    thread_start(&t->ledger, "ledger", ledger_main, a);
+    thread_start(&t->loop, "loop", loop_main, a);
     t->n_fronts = (size_t)app_conf()->worker_threads;
     for (size_t i = 0; i < t->n_fronts; i++)
-        must(pthread_create(&t->fronts[i], NULL, front_main, a) == 0);
+        thread_start(&t->fronts[i], "front", front_main, a);
 }
 
 /* A front may be about to enter accept() when it is kicked, so the kick is repeated. */
@@ -217,10 +228,17 @@ static int run(struct app *a, const char *config_path, const char *socket, const
     return 0;
 }
 
+static void set_malloc(void) {
+    mallopt(M_ARENA_MAX, ARENAS);
+    mallopt(M_MMAP_THRESHOLD, GIVE_BACK_BYTES);
+    mallopt(M_TRIM_THRESHOLD, GIVE_BACK_BYTES);
+}
+
 int app_run(const char *config_path, const char *socket) {
     struct fault f = {0};
     struct app a = {.listen_fd = -1, .started_s = clock_unix_s()};
     sigset_t mine = take_signals();
+    set_malloc();
     if (settings_load(config_path, &f) != OK)
         return refuse(&f);
     fcgi_library_init();

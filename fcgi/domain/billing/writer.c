@@ -68,6 +68,7 @@ static void *writer_main(void *arg) {
 
 void writer_start(struct billing *b) {
     must(pthread_create(&b->writer, NULL, writer_main, b) == 0);
+    must(pthread_setname_np(b->writer, "journal") == 0);
 }
 
 void writer_stop(struct billing *b) {
