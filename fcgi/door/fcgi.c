@@ -226,21 +226,36 @@ static void header(unsigned char h[8], int type, uint16_t id, size_t n) {
     h[6] = h[7] = 0;
 }
 
-/* Writes the vector; what the socket does not take is appended to the tail. */
+/* The first n bytes of the tail are written. */
+static void drop_written(struct fcgi_conn *c, size_t n) {
+    if (n == c->tail.n)
+        buf_free(&c->tail); /* idle streams keep no buffer */
+    else
+        buf_drop(&c->tail, n);
+    c->record = 0;
+}
+
+/* Writes what waits and then the vector, which begins with room for what waits; what the socket
+ * does not take is the tail. */
 static bool write_vector(struct fcgi_conn *c, struct iovec *v, size_t nv) {
     ssize_t wrote = 0;
-    if (!c->tail.n) {
+    v[0] = (struct iovec){c->tail.p, c->tail.n};
+    if (!c->blocked) {
         struct msghdr m = {.msg_iov = v, .msg_iovlen = nv};
         wrote = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (wrote < 0 && errno != EAGAIN && errno != EINTR)
             return false;
     }
     size_t skip = wrote > 0 ? (size_t)wrote : 0;
-    for (size_t i = 0; i < nv; i++) {
+    size_t old = skip < c->tail.n ? skip : c->tail.n;
+    drop_written(c, old);
+    skip -= old;
+    for (size_t i = 1; i < nv; i++) {
         size_t cut = skip < v[i].iov_len ? skip : v[i].iov_len;
         skip -= cut;
         buf_put(&c->tail, (char *)v[i].iov_base + cut, v[i].iov_len - cut);
     }
+    c->blocked = c->tail.n > 0;
     return !c->tail.failed;
 }
 
@@ -253,8 +268,8 @@ static bool send_records(struct fcgi_conn *c, struct str p, bool end) {
     must(!c->ended);
     c->ended = end;
     do {
-        struct iovec v[2 * ARRAY_LEN(heads) + 1];
-        size_t nv = 0;
+        struct iovec v[2 * ARRAY_LEN(heads) + 2];
+        size_t nv = 1;
         for (size_t i = 0; i < ARRAY_LEN(heads) && p.n; i++) {
             size_t n = p.n < RECORD_MAX ? p.n : RECORD_MAX;
             header(heads[i], FCGI_OUT, c->id, n);
@@ -264,10 +279,29 @@ static bool send_records(struct fcgi_conn *c, struct str p, bool end) {
         }
         if (end && !p.n)
             v[nv++] = (struct iovec){closing, sizeof closing};
-        if (nv && !write_vector(c, v, nv))
+        if ((nv > 1 || c->tail.n) && !write_vector(c, v, nv))
             return false;
     } while (p.n);
     return true;
+}
+
+size_t fcgi_queue(struct fcgi_conn *c, struct str p) {
+    must(!c->ended);
+    while (p.n) {
+        size_t have = c->record ? c->tail.n - (c->record - 1) - 8 : 0;
+        if (!c->record || have == RECORD_MAX) {
+            c->record = c->tail.n + 1;
+            have = 0;
+            buf_put(&c->tail, "\0\0\0\0\0\0\0", 8);
+        }
+        size_t n = p.n < RECORD_MAX - have ? p.n : RECORD_MAX - have;
+        buf_put(&c->tail, p.p, n);
+        if (c->tail.failed)
+            break;
+        header((unsigned char *)c->tail.p + c->record - 1, FCGI_OUT, c->id, have + n);
+        p = str_from(p, n);
+    }
+    return c->tail.n;
 }
 
 bool fcgi_send(struct fcgi_conn *c, struct str p) {
@@ -282,17 +316,15 @@ bool fcgi_flush(struct fcgi_conn *c) {
     if (!c->tail.n)
         return true;
     ssize_t n = send(c->fd, c->tail.p, c->tail.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR;
-    if ((size_t)n == c->tail.n)
-        buf_free(&c->tail); /* idle streams keep no buffer */
-    else
-        buf_drop(&c->tail, (size_t)n);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        return false;
+    drop_written(c, n > 0 ? (size_t)n : 0);
+    c->blocked = c->tail.n > 0;
     return true;
 }
 
 size_t fcgi_pending(const struct fcgi_conn *c) {
-    return c->tail.n;
+    return c->blocked ? c->tail.n : 0;
 }
 
 bool fcgi_wait(struct fcgi_conn *c, int timeout_ms) {

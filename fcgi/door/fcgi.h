@@ -13,10 +13,13 @@
 struct fcgi_conn {
     int fd;
     uint16_t id;
-    struct buf tail; /* framed bytes the socket did not take yet */
-    bool ended;      /* the end record is sent or in tail */
-    int status;      /* HTTP status of the answer, for who counts; the writer sets it */
-    void *request;   /* FCGX_Request until fcgi_release */
+    struct buf
+        tail;      /* framed bytes that wait for the next write, or that the socket did not take */
+    size_t record; /* 1 + where in tail the record begins that fcgi_queue may lengthen, 0 = none */
+    bool blocked;  /* the socket takes no more */
+    bool ended;    /* the end record is sent or in tail */
+    int status;    /* HTTP status of the answer, for who counts; the writer sets it */
+    void *request; /* FCGX_Request until fcgi_release */
 };
 
 /* Once in main before threads; leaves SIGPIPE ignored. */
@@ -49,6 +52,8 @@ must_use enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared,
 /* Frees what libfcgi holds; parameters and unread body are gone. */
 void fcgi_release(struct fcgi_conn *c);
 
+/* Frames p as output that leaves with the next write. Returns what waits in tail. */
+size_t fcgi_queue(struct fcgi_conn *c, struct str p);
 /* Frames p as output and writes what the socket takes; the rest waits in tail. False when the web
  * server has closed. Send more only when fcgi_pending() is 0 (that is the back-pressure). */
 must_use bool fcgi_send(struct fcgi_conn *c, struct str p);
@@ -56,6 +61,7 @@ must_use bool fcgi_send(struct fcgi_conn *c, struct str p);
 must_use bool fcgi_send_end(struct fcgi_conn *c, struct str p);
 /* Writes more of the tail. False when the web server has closed. */
 must_use bool fcgi_flush(struct fcgi_conn *c);
+/* What the socket did not take; 0 when it is ready for more, whatever is queued. */
 size_t fcgi_pending(const struct fcgi_conn *c);
 /* Blocks until the tail is written, at most timeout_ms. Front threads only. */
 must_use bool fcgi_wait(struct fcgi_conn *c, int timeout_ms);

@@ -9,7 +9,8 @@
 
 #include <sys/epoll.h>
 
-#define WHOLE_MAX (1u << 20) /* larger JSON answers pass through without x-tollgate-cost */
+#define GATHER_MAX (32u << 10) /* bytes of one read that wait for each other */
+#define WHOLE_MAX (1u << 20)   /* larger JSON answers pass through without x-tollgate-cost */
 
 /* --- what the client gets ------------------------------------------------------------------ */
 
@@ -64,13 +65,27 @@ static void watch_peer(struct exchange *x) {
                  EPOLLRDHUP | (fcgi_pending(&x->conn) ? (uint32_t)EPOLLOUT : 0u));
 }
 
-/* False when the client is gone (and the exchange is not to be used any more, unless draining). */
+void answer_flush(struct soon *s) {
+    struct exchange *x = CONTAINER_OF(s, struct exchange, flush);
+    if (fcgi_flush(&x->conn))
+        watch_peer(x);
+    else
+        attempt_client_gone(x);
+}
+
+/* One read of the provider's connection may bring many events, each in a chunk of its own: they
+ * leave in one write. False when the client is gone (and the exchange is not to be used any more,
+ * unless draining). */
 static bool deliver(struct exchange *x, struct str p) {
     if (x->draining || !p.n)
         return true;
     counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)p.n);
     x->wrote_mono_us = x->relay->poller->now_us;
-    if (!fcgi_send(&x->conn, p)) {
+    if (p.n < GATHER_MAX && fcgi_queue(&x->conn, p) < GATHER_MAX) {
+        poller_soon(x->relay->poller, &x->flush);
+        return true;
+    }
+    if (!(p.n < GATHER_MAX ? fcgi_flush(&x->conn) : fcgi_send(&x->conn, p))) {
         attempt_client_gone(x);
         return x->draining;
     }
@@ -321,6 +336,7 @@ static void release(struct exchange *x) {
     must(!x->closed);
     x->closed = true;
     poller_timer_clear(r->poller, &x->timer);
+    poller_soon_clear(&x->flush);
     poller_forget(&x->peer); /* closed by exchange_free */
     list_remove(&x->node);
     __atomic_sub_fetch(&r->n_open, 1, __ATOMIC_RELAXED);
@@ -333,6 +349,7 @@ static void release(struct exchange *x) {
 /* Sends the last bytes with the end record; the exchange lives on while they wait. */
 static void finish(struct exchange *x, struct str last) {
     x->finished = true;
+    poller_soon_clear(&x->flush); /* the last write takes it along */
     exchange_drop_body(x);
     counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)last.n);
     if (x->client_gone || !fcgi_send_end(&x->conn, last) || !fcgi_pending(&x->conn)) {
@@ -414,6 +431,8 @@ void answer_complete(struct exchange *x) {
 void answer_broken(struct exchange *x, enum end_reason end) {
     settle(x, end, good_status(x));
     if (x->mode != ANSWER_EVENTS || x->client_gone) {
+        bool told = fcgi_flush(&x->conn);
+        (void)told;
         release(x); /* closing without an end makes the web server cut the client off */
         return;
     }

@@ -320,6 +320,7 @@ void attempt_client_gone(struct exchange *x) {
     if (x->client_gone)
         return;
     x->client_gone = true;
+    poller_soon_clear(&x->flush);
     poller_watch(x->relay->poller, &x->peer, 0);
     LOG(LOG_EV_CLIENT_LEFT, log_str("request_id", x->rq.id), log_i("committed", x->committed));
     if (x->finished) {
@@ -427,6 +428,7 @@ void relay_start(struct relay *r, struct exchange *x) {
     counter_add(COUNTER_IN_FLIGHT, 1);
     x->peer = (struct watch){.fn = on_peer, .fd = x->conn.fd};
     x->timer.fn = on_timer;
+    poller_soon_init(&x->flush, answer_flush);
     poller_watch(r->poller, &x->peer, EPOLLRDHUP);
     attempt_next(x);
 }

@@ -110,6 +110,7 @@ struct exchange {
 
     struct watch peer;
     struct timer timer;
+    struct soon flush; /* of what one read of the provider's connection brought */
     struct outcome outcome;
 };
 

@@ -47,5 +47,7 @@ void answer_provider_error(struct exchange *x);
 void answer_ping(struct exchange *x);
 /* Settles and closes; x is gone afterwards (or lives on until its last bytes are written). */
 void answer_end(struct exchange *x, enum end_reason end);
+/* Writes what was gathered for the client (x->flush). */
+void answer_flush(struct soon *s);
 /* The socket took more: goes on writing or resumes the transfer. */
 void answer_writable(struct exchange *x);

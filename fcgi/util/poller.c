@@ -10,6 +10,29 @@
 void poller_init(struct poller *p) {
     *p = (struct poller){.fd = epoll_create1(EPOLL_CLOEXEC), .now_us = clock_mono_us()};
     must(p->fd >= 0);
+    list_init(&p->soon);
+}
+
+void poller_soon_init(struct soon *s, void (*fn)(struct soon *s)) {
+    list_init(&s->node);
+    s->fn = fn;
+}
+
+void poller_soon(struct poller *p, struct soon *s) {
+    list_remove(&s->node);
+    list_push(&p->soon, &s->node);
+}
+
+void poller_soon_clear(struct soon *s) {
+    list_remove(&s->node);
+}
+
+static void run_soon(struct poller *p) {
+    while (!list_empty(&p->soon)) {
+        struct soon *s = CONTAINER_OF(p->soon.next, struct soon, node);
+        list_remove(&s->node);
+        s->fn(s);
+    }
 }
 
 static void dig(struct poller *p) {
@@ -129,12 +152,14 @@ void poller_run(struct poller *p, int max_wait_ms) {
         struct watch *w = ev[i].data.ptr;
         if (w->events)
             w->fn(w, ev[i].events);
+        run_soon(p);
     }
     p->firing = true;
     while (p->n_timers && p->heap[0]->due_us <= p->now_us) {
         struct timer *t = p->heap[0];
         poller_timer_clear(p, t);
         t->fn(t);
+        run_soon(p);
     }
     p->firing = false;
     dig(p);

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "util/base.h"
+#include "util/list.h"
 
 struct watch {
     void (*fn)(struct watch *w, uint32_t events);
@@ -21,8 +21,15 @@ struct timer {
     size_t at;      /* 1 + index in the heap, 0 = not set */
 };
 
+/* Work that gathers while one watch or timer is served: embedded like the others. */
+struct soon {
+    struct list node;
+    void (*fn)(struct soon *s);
+};
+
 struct poller {
     int fd;
+    struct list soon;
     struct timer **heap;
     size_t n_timers, cap;
     int64_t now_us; /* monotonic, read once per round */
@@ -46,5 +53,9 @@ void poller_timer_clear(struct poller *p, struct timer *t);
  * calls what is due. A watch removed by an earlier callback of the same round is not called; its
  * memory must outlive the round, so give it to poller_bury. */
 void poller_run(struct poller *p, int max_wait_ms);
+void poller_soon_init(struct soon *s, void (*fn)(struct soon *s));
+/* Calls s->fn once, when the watch or timer that is being served has returned. */
+void poller_soon(struct poller *p, struct soon *s);
+void poller_soon_clear(struct soon *s);
 /* Frees p (with free) when the current round is over. */
 void poller_bury(struct poller *p, void *memory);

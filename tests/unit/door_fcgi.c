@@ -78,6 +78,39 @@ static void answers_of_any_size_arrive_whole(void **state) {
     }
 }
 
+static void what_is_queued_leaves_in_one_write_and_in_order(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 200, 65528, 70000, 3, 0, 140000};
+    int peer;
+    struct fcgi_conn c = pair(&peer);
+    struct buf sent AUTO(buf_free) = BUF(8u << 20), in AUTO(buf_free) = BUF(16u << 20),
+                    got AUTO(buf_free) = BUF(8u << 20);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        size_t at = sent.n;
+        for (size_t k = 0; k < sizes[i]; k++)
+            buf_putc(&sent, (char)(sent.n * 31 % 251));
+        size_t waits = fcgi_queue(&c, str_sub(buf_view(&sent), at, sizes[i]));
+        assert_true(waits >= sent.n);
+        assert_int_equal(fcgi_pending(&c), 0); /* no reason to pause a provider */
+    }
+    drain(peer, &in);
+    assert_int_equal(in.n, 0);
+    assert_true(fcgi_send_end(&c, STR("last")));
+    buf_puts(&sent, "last");
+    for (;;) {
+        drain(peer, &in);
+        if (!fcgi_pending(&c))
+            break;
+        assert_true(fcgi_flush(&c));
+    }
+    assert_true(unframe(buf_view(&in), &got));
+    assert_int_equal(got.n, sent.n);
+    assert_memory_equal(got.p, sent.p, got.n);
+    assert_true(in.n < sent.n + 10 * 8); /* records are filled, not one for each piece */
+    fcgi_close(&c);
+    close(peer);
+}
+
 static void a_web_server_that_left_is_noticed(void **state) {
     (void)state;
     int peer;
@@ -134,6 +167,7 @@ static void a_stale_socket_is_replaced_and_a_live_one_is_not(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_of_any_size_arrive_whole),
+        cmocka_unit_test(what_is_queued_leaves_in_one_write_and_in_order),
         cmocka_unit_test(a_web_server_that_left_is_noticed),
         cmocka_unit_test(a_full_socket_never_blocks),
         cmocka_unit_test(only_loopback_and_unix_sockets_are_listened_on),

@@ -165,12 +165,49 @@ static void a_forgotten_watch_is_not_called_and_its_number_can_be_used_again(voi
     close(pipes[1][1]);
 }
 
+struct gatherer {
+    struct timer timer;
+    struct soon soon;
+    struct poller *poller;
+    int times;
+};
+
+static void gather(struct timer *t) {
+    struct gatherer *g = CONTAINER_OF(t, struct gatherer, timer);
+    poller_soon(g->poller, &g->soon);
+    poller_soon(g->poller, &g->soon);
+    assert_int_equal(g->times, 0);
+}
+
+static void count_soon(struct soon *s) {
+    CONTAINER_OF(s, struct gatherer, soon)->times++;
+}
+
+static void what_gathers_is_done_once_when_its_cause_has_returned(void **state) {
+    (void)state;
+    struct poller p;
+    poller_init(&p);
+    struct gatherer g = {.timer.fn = gather, .poller = &p}, off = {.poller = &p};
+    poller_soon_init(&g.soon, count_soon);
+    poller_soon_init(&off.soon, count_soon);
+    poller_soon(&p, &off.soon);
+    poller_soon_clear(&off.soon);
+    poller_timer_set(&p, &g.timer, 0);
+    poller_run(&p, 0);
+    assert_int_equal(g.times, 1);
+    assert_int_equal(off.times, 0);
+    poller_run(&p, 0);
+    assert_int_equal(g.times, 1);
+    poller_free(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_of_their_due_time),
         cmocka_unit_test(a_timer_in_the_future_waits),
         cmocka_unit_test(a_timer_that_is_always_due_again_gets_one_turn_a_round),
         cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
+        cmocka_unit_test(what_gathers_is_done_once_when_its_cause_has_returned),
         cmocka_unit_test(a_forgotten_watch_is_not_called_and_its_number_can_be_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
