@@ -226,7 +226,7 @@ struct ledger {
     struct billing *b;
     struct db *db;
     struct list waiting; /* of struct hold: in the journal, not in the database */
-    int64_t flush_at_ms; /* when they have waited long enough */
+    int64_t first_ms;    /* since when they wait */
     struct upkeep upkeep;
     size_t singly; /* so many calls are written one by one, to find one the database refuses */
     int64_t retry_ms, retry_at_ms;
@@ -293,12 +293,17 @@ static bool write_batch(struct ledger *l) {
     return n == most;
 }
 
+/* Asked each time: a reload may have made it sooner. */
+static int64_t flush_at_ms(const struct ledger *l) {
+    return l->first_ms + l->b->conf()->ledger_flush_interval;
+}
+
 static int next_duty_ms(const struct ledger *l) {
     if (l->upkeep.again)
         return 5;
     if (list_empty(&l->waiting))
         return DUTY_MS;
-    int64_t at = l->flush_at_ms > l->retry_at_ms ? l->flush_at_ms : l->retry_at_ms;
+    int64_t flush = flush_at_ms(l), at = flush > l->retry_at_ms ? flush : l->retry_at_ms;
     int64_t left = at - clock_mono_ms();
     return left < 0 ? 0 : left < DUTY_MS ? (int)left : DUTY_MS;
 }
@@ -318,7 +323,7 @@ static bool sleep_until_needed(struct ledger *l) {
 static void take_written(struct ledger *l) {
     bool first = list_empty(&l->waiting);
     if (queue_take(&l->b->written, &l->waiting) && first)
-        l->flush_at_ms = clock_mono_ms() + l->b->conf()->ledger_flush_interval;
+        l->first_ms = clock_mono_ms();
 }
 
 /* The database takes many rows for little more than one, so calls wait for company, unless somebody
@@ -326,7 +331,7 @@ static void take_written(struct ledger *l) {
 static bool turn(struct ledger *l) {
     bool rung = sleep_until_needed(l);
     take_written(l);
-    if (rung || l->b->stop_at_ms || clock_mono_ms() >= l->flush_at_ms)
+    if (rung || l->b->stop_at_ms || clock_mono_ms() >= flush_at_ms(l))
         while (clock_mono_ms() >= l->retry_at_ms && write_batch(l))
             ;
     if (clock_mono_ms() >= l->retry_at_ms)
