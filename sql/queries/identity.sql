@@ -2,6 +2,7 @@
 -- A list of ids is a JSON array; JSON_TABLE makes rows of it, so a page is one statement.
 
 -- Which secret is this? One hash for each generation of the pepper (repeated when there are fewer).
+-- A use of a key asks caller_get first, which needs no more.
 
 -- name: secret_find :one
 -- in: hash0:bytes hash1:bytes hash2:bytes hash3:bytes
@@ -14,16 +15,22 @@ WHERE s.hash IN (?, ?, ?, ?) LIMIT 1;
 -- in: hash:bytes id:i64
 UPDATE key_secrets SET hash = ? WHERE id = ?;
 
--- name: caller_get :one
+-- name: secret_hash :one
 -- in: secret_id:i64
--- out: key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str user_role:i64 user_status:i64 budgets:i64
-SELECT k.id, k.user_id, s.expires_at, k.name, k.disabled, k.test_mode, k.expires_at, k.unlimited,
-       k.model_limits_enabled, k.model_limits, k.allow_ips, k.key_group, k.auto_groups,
+-- out: hash:bytes
+SELECT hash FROM key_secrets WHERE id = ?;
+
+-- Each table is read by a whole unique key, so the optimizer has nothing to weigh.
+-- name: caller_get :one
+-- in: hash:bytes
+-- out: secret_id:i64 key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str user_role:i64 user_status:i64 budgets:i64
+SELECT s.id, k.id, k.user_id, s.expires_at, k.name, k.disabled, k.test_mode, k.expires_at,
+       k.unlimited, k.model_limits_enabled, k.model_limits, k.allow_ips, k.key_group, k.auto_groups,
        k.cross_group_retry, k.scopes, k.rpm_limit, k.tpm_limit, k.concurrency_limit,
        u.username, u.user_group, u.role, u.status,
        (SELECT COUNT(*) FROM key_budgets b WHERE b.key_id = k.id)
 FROM key_secrets s JOIN api_keys k ON k.id = s.key_id JOIN users u ON u.id = k.user_id
-WHERE s.id = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
+WHERE s.hash = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
 
 -- name: caller_budgets :many
 -- in: key_id:i64

@@ -375,6 +375,33 @@ static void changes_are_remembered_and_all_can_go_stale(void **state) {
     host_close(&h);
 }
 
+static void *bump_slowly(void *arg) {
+    for (int i = 0; i < 20000; i++)
+        host_gen_bump(arg, i % 2 ? HOST_GEN_KEY : HOST_GEN_USER, 9);
+    return NULL;
+}
+
+/* A key that is read for the first time would else be taken for unchanged by whoever read it just
+ * before it was revoked. */
+static void who_sees_a_change_sees_that_something_changed(void **state) {
+    (void)state;
+    struct host *h = open_host();
+    pthread_t t;
+    assert_int_equal(host_gen_bumps(h), 0);
+    assert_int_equal(pthread_create(&t, NULL, bump_slowly, h), 0);
+    uint32_t seen = 0;
+    while (seen < 20000) {
+        uint32_t before = host_gen_bumps(h);
+        seen = host_gen(h, HOST_GEN_KEY, 9) + host_gen(h, HOST_GEN_USER, 9);
+        uint32_t after = host_gen_bumps(h);
+        assert_true(seen <= after && (before != after || seen <= before));
+    }
+    pthread_join(t, NULL);
+    host_gen_bump_all(h);
+    assert_int_equal(host_gen_bumps(h), 20001);
+    host_close(&h);
+}
+
 static void *hammer(void *arg) {
     struct host *h = arg;
     for (int i = 0; i < 20000; i++) {
@@ -423,6 +450,7 @@ int main(void) {
         T(failures_of_all_processes_are_counted_once),
         T(more_channels_than_slots_stay_usable),
         T(changes_are_remembered_and_all_can_go_stale),
+        T(who_sees_a_change_sees_that_something_changed),
         T(threads_may_share_a_handle),
     };
     common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

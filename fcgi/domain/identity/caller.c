@@ -7,6 +7,7 @@
 #include "domain/identity/refused.h"
 #include "door/conf.h"
 #include "door/crypt.h"
+#include "door/queries.h"
 #include "util/clock.h"
 #include "util/counter.h"
 
@@ -51,38 +52,65 @@ static bool is_unchanged(const struct auth *a, const struct held *h) {
            h->user_gen == host_gen(a->host, HOST_GEN_USER, h->caller.user_id);
 }
 
-/* Reads the secret's picture. The counters are taken before it, so a change that commits meanwhile
- * makes the picture stale instead of being missed. ERR_DB_NO_ROW: no such key any more. */
-static enum err read_picture(struct auth *a, struct db *db, const struct secret_ids *ids,
+struct asked {
+    struct str key, hash; /* of the newest generation */
+};
+
+/* A key that is stored with an older pepper is found by that, and then has the newest. */
+static enum err read_picture(struct auth *a, struct db *db, const struct asked *ask,
                              struct held **out) {
-    uint32_t key_gen = host_gen(a->host, HOST_GEN_KEY, ids->key_id);
-    uint32_t user_gen = host_gen(a->host, HOST_GEN_USER, ids->user_id);
-    enum err e = caller_load(db, ids->secret_id, out);
+    struct secret_ids ids;
+    enum err e = caller_load(db, ask->hash, out);
+    if (e != ERR_DB_NO_ROW || keyring_generations(a->keys) == 1)
+        return e;
+    e = secret_find(db, a->keys, ask->key, &ids);
+    return e == OK ? caller_load(db, ask->hash, out) : e;
+}
+
+/* The counters of a picture are those from before it was read, so a change that commits meanwhile
+ * makes it stale instead of being missed. */
+static enum err read_again(struct auth *a, struct db *db, const struct asked *ask, int64_t key_id,
+                           int64_t user_id, struct held **out) {
+    uint32_t key_gen = host_gen(a->host, HOST_GEN_KEY, key_id);
+    uint32_t user_gen = host_gen(a->host, HOST_GEN_USER, user_id);
+    enum err e = read_picture(a, db, ask, out);
     if (e != OK)
         return e;
     (*out)->key_gen = key_gen;
     (*out)->user_gen = user_gen;
-    (*out)->read_at_ms = clock_mono_ms();
+    return OK;
+}
+
+/* Whose counters they are is only known from the picture. */
+static enum err read_first(struct auth *a, struct db *db, const struct asked *ask,
+                           struct held **out) {
+    uint32_t bumps = host_gen_bumps(a->host);
+    struct held *h AUTO(held_unref) = NULL;
+    enum err e = read_picture(a, db, ask, &h);
+    if (e != OK)
+        return e;
+    h->key_gen = host_gen(a->host, HOST_GEN_KEY, h->caller.key_id);
+    h->user_gen = host_gen(a->host, HOST_GEN_USER, h->caller.user_id);
+    if (host_gen_bumps(a->host) != bumps)
+        return read_again(a, db, ask, h->caller.key_id, h->caller.user_id, out);
+    *out = h;
+    h = NULL;
     return OK;
 }
 
 /* For a hash that is not in the cache, or whose picture `old` is out of date. */
 static enum err fetch(struct auth *a, struct db *db, struct str key, const uint8_t hash[32],
                       const struct held *old, struct held **out) {
-    struct secret_ids ids;
-    enum err e = OK;
-    if (old)
-        ids = (struct secret_ids){old->caller.secret_id, old->caller.key_id, old->caller.user_id};
-    else
-        e = secret_find(db, a->keys, key, &ids);
-    if (e == OK)
-        e = read_picture(a, db, &ids, out);
+    const struct asked ask = {key, str_of(hash, CRYPT_HASH_LEN)};
+    enum err e = old ? read_again(a, db, &ask, old->caller.key_id, old->caller.user_id, out)
+                     : read_first(a, db, &ask, out);
     if (e == ERR_DB_NO_ROW) {
         caller_cache_put_unknown(a->cache, hash, clock_mono_ms());
         return ERR_KEY_INVALID;
     }
     if (e != OK)
         return e;
+    (*out)->read_at_ms = clock_mono_ms();
     if (old)
         (*out)->touched_s = old->touched_s;
     caller_cache_put(a->cache, hash, *out);
@@ -138,7 +166,10 @@ enum err auth_key(struct auth *a, struct db *db, struct str presented, const str
 
 enum err caller_read(struct db *db, int64_t secret_id, const struct caller **out) {
     struct held *h;
-    enum err e = caller_load(db, secret_id, &h);
+    struct q_secret_hash secret;
+    enum err e = q_secret_hash(db, &(struct q_secret_hash_in){secret_id}, &secret);
+    if (e == OK)
+        e = caller_load(db, secret.hash, &h);
     *out = e == OK ? &h->caller : NULL;
     return e;
 }

@@ -80,6 +80,7 @@ static enum err fill_ips(struct str list, const struct cidr *out, size_t n) {
 }
 
 static void fill_numbers(struct caller *c, const struct q_caller_get *r) {
+    c->secret_id = r->secret_id;
     c->key_id = r->key_id;
     c->user_id = r->user_id;
     c->key_disabled = r->disabled;
@@ -148,16 +149,15 @@ static enum err take_budget(void *ctx, const struct q_caller_budgets *row) {
     return str_copy(row->timezone, b->timezone, sizeof b->timezone) ? OK : ERR_INTERNAL;
 }
 
-enum err caller_load(struct db *db, int64_t secret_id, struct held **out) {
+enum err caller_load(struct db *db, struct str hash, struct held **out) {
     struct q_caller_get row;
     struct held *h AUTO(held_unref) = NULL;
-    enum err e = q_caller_get(db, &(struct q_caller_get_in){secret_id}, &row);
+    enum err e = q_caller_get(db, &(struct q_caller_get_in){hash}, &row);
     if (e == OK)
         e = make_picture(&row, &h);
     if (e != OK)
         return e;
     struct caller *c = &h->caller;
-    c->secret_id = secret_id;
     if (c->n_budgets) {
         struct budget_fill fill = {(struct budget_rule *)(uintptr_t)c->budgets, 0, c->n_budgets};
         e = q_caller_budgets(db, &(struct q_caller_budgets_in){c->key_id}, take_budget, &fill);

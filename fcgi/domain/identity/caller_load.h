@@ -11,5 +11,6 @@ struct secret_ids {
  * ERR_DB_NO_ROW when there is none. */
 must_use enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
                               struct secret_ids *out);
-/* The picture with one reference; generations and times are the caller's to set. ERR_DB_NO_ROW. */
-must_use enum err caller_load(struct db *db, int64_t secret_id, struct held **out);
+/* The picture of the key with this hash of the newest generation, with one reference; generations
+ * and times are the caller's to set. ERR_DB_NO_ROW. */
+must_use enum err caller_load(struct db *db, struct str hash, struct held **out);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define MAGIC "tgshared"
-#define VERSION 1
+#define VERSION 2
 #define GEN_SLOTS 16384
 #define CHANGE_SLOTS 16384
 #define CHANNEL_SLOTS 4096
@@ -43,6 +43,7 @@ struct worker_slot {
 struct shared {
     struct header header;
     _Atomic uint32_t gens[HOST_GEN__MAX][GEN_SLOTS];
+    _Atomic uint32_t bumps;
     _Atomic int64_t changes[CHANGE_SLOTS];
     struct channel_slot channels[CHANNEL_SLOTS];
     struct worker_slot workers[HOST_MAX_WORKERS];
@@ -138,11 +139,18 @@ uint32_t host_gen(const struct host *h, enum host_gen kind, int64_t id) {
     return atomic_load_explicit(&h->map->gens[kind][gen_slot(kind, id)], memory_order_acquire);
 }
 
+uint32_t host_gen_bumps(const struct host *h) {
+    return atomic_load(&h->map->bumps);
+}
+
+/* Who sees the generation's new value sees that something was bumped. */
 void host_gen_bump(struct host *h, enum host_gen kind, int64_t id) {
+    atomic_fetch_add(&h->map->bumps, 1);
     atomic_fetch_add(&h->map->gens[kind][gen_slot(kind, id)], 1);
 }
 
 void host_gen_bump_all(struct host *h) {
+    atomic_fetch_add(&h->map->bumps, 1);
     for (size_t kind = 0; kind < HOST_GEN__MAX; kind++)
         for (size_t i = 0; i < GEN_SLOTS; i++)
             atomic_fetch_add(&h->map->gens[kind][i], 1);

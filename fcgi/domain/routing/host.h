@@ -28,6 +28,10 @@ enum host_gen {
  * before the database, so that a change in between leaves the copy stale and not current. */
 uint32_t host_gen(const struct host *h, enum host_gen kind, int64_t id);
 void host_gen_bump(struct host *h, enum host_gen kind, int64_t id);
+/* How often anything was bumped, of any entity. Who learns from the database of which entity a row
+ * is compares it before and after: when it is the same, the generations read afterwards are those
+ * from before. */
+uint32_t host_gen_bumps(const struct host *h);
 /* Everything cached on this host is stale. */
 void host_gen_bump_all(struct host *h);
 
