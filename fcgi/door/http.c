@@ -21,6 +21,7 @@
 #define UNSETTLED_STREAMS 64
 #define SETTLE_US 100000
 #define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
+#define REPEATS_MAX 3    /* of a call whose kept connection was given up by the provider */
 
 /* A provider's scheme, host and port. Until the first connection to it stands, the other calls wait
  * in here: libcurl would open a connection for each, not knowing that one of HTTP/2 carries all. */
@@ -47,6 +48,7 @@ struct http_call {
     struct buf fields;
     bool want_fields;
     size_t head_bytes, head_max;
+    int repeats;
     bool private_ok, met_private;
     bool head_done, got_data, refused, invalid, ended;
 };
@@ -392,6 +394,7 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     c->events = ask->events;
     c->ctx = ask->ctx;
     c->head_bytes = 0;
+    c->repeats = 0;
     c->head_max = (size_t)h->conf.max_head_bytes;
     c->want_fields = ask->want_fields;
     buf_init(&c->fields, c->head_max);
@@ -464,6 +467,30 @@ void http_resume(struct http_call *c) {
         end_call(c, rc);
 }
 
+/* A provider may close a kept connection just as calls go out on it. libcurl tries another when it
+ * was one of HTTP/1.1; of the calls that shared one of HTTP/2 it repeats only those that GOAWAY
+ * names, and the first that sees a plain close. Which of these opened it says nothing then. */
+static bool met_closing_connection(const struct http_call *c, CURLcode rc) {
+    const struct origin *o = c->origin;
+    bool shared = o && o->hash == c->origin_hash && o->multiplexes;
+    long opened = 0;
+    bool cut = rc == CURLE_HTTP2 || rc == CURLE_HTTP2_STREAM || rc == CURLE_SEND_ERROR ||
+               rc == CURLE_RECV_ERROR || rc == CURLE_GOT_NOTHING || rc == CURLE_PARTIAL_FILE;
+    return cut && !c->head_bytes && c->repeats < REPEATS_MAX &&
+           curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &opened) == CURLE_OK &&
+           (shared || !opened);
+}
+
+static void call_done(struct http_call *c, CURLcode rc) {
+    if (!met_closing_connection(c, rc)) {
+        end_call(c, rc);
+        return;
+    }
+    c->repeats++;
+    stop(c);
+    must(curl_multi_add_handle(c->http->multi, c->easy) == CURLM_OK);
+}
+
 static void collect(struct http *h) {
     CURLMsg *m;
     int left;
@@ -472,7 +499,7 @@ static void collect(struct http *h) {
             continue;
         char *private;
         must(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK);
-        end_call((struct http_call *)(void *)private, m->data.result);
+        call_done((struct http_call *)(void *)private, m->data.result);
     }
 }
 

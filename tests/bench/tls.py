@@ -4,6 +4,7 @@ import tempfile
 
 from bench_site import AS_ROOT, Site, free_port, load_average, median
 
+TARGET_EXCHANGES = 100
 MODELS = {"plain": "bench-plain", "HTTP/1.1": "bench-one", "HTTP/2": "bench-two"}
 
 
@@ -41,15 +42,16 @@ class Tls:
         site.run(["nginx", "-c", conf], self.port)
 
     def seen(self):
-        connections, full, versions = set(), set(), set()
+        connections, full, versions, exchanges = set(), set(), set(), 0
         with open(self.log, encoding="utf-8") as f:
             for line in f:
                 number, reused, version = line.split()
                 connections.add(number)
+                exchanges += 1
                 versions.add(version)
                 if reused == ".":
                     full.add(number)
-        return {"connections": len(connections), "full_handshakes": len(full), "versions": sorted(versions)}
+        return {"exchanges": exchanges, "connections": len(connections), "full_handshakes": len(full), "versions": sorted(versions)}
 
 
 def run(args):
@@ -74,6 +76,11 @@ def run(args):
         rps, s = median(r, "rps"), seen.get(name, {"connections": "-", "full_handshakes": "-"})
         print(f"  {name:10}{rps:12.0f}{rps / base:8.2f}{median(r, 'p50_ms'):9.2f}{s['connections']:>13}{s['full_handshakes']:>12}")
         result["bars"].append((name, rps, f"{rps:.0f}  ({rps / base:.2f})"))
-    result["ok"] = seen["HTTP/2"]["connections"] <= args.workers and seen["HTTP/2"]["versions"] == ["HTTP/2.0"]
-    print(f"HTTP/2 connections: {seen['HTTP/2']['connections']} (target: one a worker): {'ok' if result['ok'] else 'FAILED'}")
+    two = seen["HTTP/2"]
+    each = two["exchanges"] / max(1, two["connections"])
+    errors = sum(r["errors"] for part in rows.values() for r in part)
+    result |= {"exchanges_per_http2_connection": each, "errors": errors}
+    result["ok"] = each >= TARGET_EXCHANGES and two["connections"] <= args.workers and two["versions"] == ["HTTP/2.0"] and not errors
+    print(f"HTTP/2: {two['connections']} connections (target: one a worker), {each:.0f} exchanges each (target {TARGET_EXCHANGES}), "
+          f"{errors} errors in all: {'ok' if result['ok'] else 'FAILED'}")
     return result

@@ -1,0 +1,113 @@
+// Kept connections that a provider gives up just as a call goes out on them: nothing was answered, so the call takes another.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http from 'node:http';
+import http2 from 'node:http2';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { chatAnswer } from './lib/provider.mjs';
+import { Stack, run } from './lib/stack.mjs';
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
+const sockets = new WeakMap(); // Node lets nobody touch a session's socket through the session
+let s, dir, one, two;
+
+/** How a provider of HTTP/2 gives a connection up when a later call arrives on it. */
+const WAYS = {
+  'closes the socket': (stream) => sockets.get(stream.session).destroy(),
+  'says GOAWAY and closes': (stream) => {
+    const { session } = stream;
+    session.goaway(NGHTTP2_NO_ERROR, stream.id - 2);
+    setTimeout(() => sockets.get(session).destroy(), 50);
+  },
+  'refuses the stream': (stream) => stream.close(NGHTTP2_REFUSED_STREAM),
+};
+
+function say(res) {
+  res.writeHead(200, { 'content-type': 'application/json' });
+  res.end(JSON.stringify(chatAnswer()));
+}
+
+/** Answers the first calls of every connection, then gives it up once for each answer in `give`. */
+function oneProvider() {
+  const p = { gave: 0, give: 0, calls: 0 };
+  p.server = http.createServer((req, res) => {
+    req.resume().on('end', () => {
+      p.calls++;
+      req.socket.used = (req.socket.used ?? 0) + 1;
+      if (req.socket.used > 1 && p.give > 0) {
+        p.give--;
+        p.gave++;
+        req.socket.destroy();
+        return;
+      }
+      say(res);
+    });
+  });
+  return p;
+}
+
+function twoProvider(tls) {
+  const p = { gave: 0, give: 0, way: '' };
+  p.server = http2.createSecureServer({ ...tls, ALPNProtocols: ['h2'] });
+  p.server.prependListener('secureConnection', (socket) => {
+    p.server.once('session', (session) => { sockets.set(session, socket); session.on('error', () => {}); });
+  });
+  p.server.on('request', (req, res) => {
+    req.on('error', () => {}).resume().on('end', () => {
+      const { session } = req.stream;
+      if (!session) return; // given up with a neighbour's call
+      session.used = (session.used ?? 0) + 1;
+      if (session.used > 1 && p.give > 0) {
+        p.give--;
+        p.gave++;
+        WAYS[p.way](req.stream);
+        return;
+      }
+      say(res);
+    });
+  });
+  return p;
+}
+
+const listen = (p) => new Promise((done) => p.server.listen(0, '127.0.0.1', () => done(p.server.address().port)));
+
+before(async () => {
+  dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tollgate-stale-'));
+  const [key, cert] = ['key', 'pem'].map((x) => path.join(dir, x));
+  await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=provider',
+    '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert]);
+  [one, two] = [oneProvider(), twoProvider({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) })];
+  s = await Stack.start({ conf: { 'upstream.ca_file': cert } });
+  await s.addChannel({ name: 'one', url: `http://127.0.0.1:${await listen(one)}/v1`, models: ['one-model'] });
+  await s.addChannel({ name: 'two', url: `https://127.0.0.1:${await listen(two)}/v1`, models: ['two-model'] });
+});
+after(async () => {
+  await s?.stop();
+  one?.server.closeAllConnections();
+  one?.server.close();
+  two?.server.close();
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+
+const call = (model) => s.chat('hello', { model });
+
+test('HTTP/1.1: a kept connection closed under a call costs the client nothing', async () => {
+  for (let i = 0; i < 10; i++) assert.equal((await call('one-model')).status, 200); // connections of every worker
+  one.give = 3;
+  for (let i = 0; i < 20; i++) assert.equal((await call('one-model')).status, 200);
+  assert.equal(one.gave, 3);
+});
+
+for (const way of Object.keys(WAYS)) {
+  test(`HTTP/2: a provider that ${way} when calls arrive costs no client anything`, async () => {
+    for (let i = 0; i < 10; i++) assert.equal((await call('two-model')).status, 200);
+    Object.assign(two, { way, give: 3, gave: 0 });
+    for (let i = 0; i < 10; i++) {
+      const answers = await Promise.all(Array.from({ length: 8 }, () => call('two-model')));
+      assert.deepEqual(answers.map((a) => a.status), Array(8).fill(200));
+    }
+    assert.equal(two.gave, 3);
+  });
+}
