@@ -5,7 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
-import { build, root, run } from './lib/stack.mjs';
+import { Provider } from './lib/provider.mjs';
+import { build, eventually, root, run } from './lib/stack.mjs';
 
 const script = path.join(root, 'scripts/quickstart');
 const env = { ...process.env, TOLLGATE_BUILD: build };
@@ -71,6 +72,65 @@ test('--status tells each part; --stop stops exactly its own', async () => {
   assert.match(e.out, /workers: stopped/);
   assert.match(await quick(b, '--status'), /readyz: yes/);
   await quick(a, '--stop');
+});
+
+/** The commands of README.md's code blocks that have `word` in them. */
+function readme(word) {
+  const blocks = [...fs.readFileSync(path.join(root, 'README.md'), 'utf8').matchAll(/^```\n([\s\S]*?)^```$/gm)].map((m) => m[1]);
+  const found = blocks.filter((b) => b.includes(word));
+  assert.equal(found.length, 1, `a block of README.md with ${word}`);
+  return found[0];
+}
+/** Runs them as they stand there, in a checkout that has made b its var/. */
+function asWritten(commands) {
+  const home = path.join(dir, 'home');
+  fs.mkdirSync(home, { recursive: true });
+  if (!fs.existsSync(path.join(home, 'var'))) fs.symlinkSync(b, path.join(home, 'var'));
+  if (!fs.existsSync(path.join(b, 'build'))) fs.symlinkSync(path.resolve(build), path.join(b, 'build'));
+  if (!fs.existsSync(path.join(home, 'scripts'))) fs.symlinkSync(path.join(root, 'scripts'), path.join(home, 'scripts'));
+  return run('bash', ['-e', '-c', commands], { cwd: home, env });
+}
+
+test('README: the first request streams, and without "stream" it is one answer', async () => {
+  const block = readme('curl -N');
+  assert.match(await asWritten(block), /"delta":[\s\S]*data: \[DONE\]\n\n$/);
+  const plain = JSON.parse(await asWritten(block.replace('"stream":true,', '').replace('-N', '-sS')));
+  assert.match(plain.choices[0].message.content, /Hello/);
+});
+
+test('README: the two commands and their options exist', async () => {
+  const commands = readme('scripts/quickstart').split('\n').map((l) => l.split('#')[0].trim()).filter((l) => l);
+  assert.deepEqual(commands, ['scripts/quickstart', 'scripts/test']);
+  for (const c of commands) assert.match(await asWritten(`${c} --help`), new RegExp(path.basename(c)));
+  const options = [...fs.readFileSync(path.join(root, 'README.md'), 'utf8').matchAll(/`(--[a-z]+)/g)].map((m) => m[1]);
+  assert.ok(options.includes('--dir') && options.includes('--stop'), 'README tells of them');
+  const help = await quick(b, '--help');
+  for (const o of options) assert.ok(help.includes(o), o);
+});
+
+test('README: a real provider takes over its models, its key comes from a file and is told to nobody', async () => {
+  const provider = await Provider.start();
+  try {
+    fs.mkdirSync(path.join(dir, 'home'), { recursive: true });
+    fs.writeFileSync(path.join(dir, 'home/openai.key'), 'sk-real-0123456789abcdefghijklmnop\n');
+    const block = readme('--key-stdin');
+    assert.match(block, /https:\/\/api\.openai\.com /);
+    const out = await asWritten(block.replace('https://api.openai.com', `${provider.url} --private`)); // the one word that cannot be tried here
+    assert.ok(!out.includes('sk-real'));
+    const e = read(b);
+    const o = new OpenAI({ apiKey: e.TOLLGATE_API_KEY, baseURL: `${e.TOLLGATE_URL}/v1`, maxRetries: 0 });
+    const ask = () => o.chat.completions.create({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'Hi' }] });
+    await eventually(async () => (await ask()).choices[0].message.content === 'hello', 'the provider answers');
+    for (let i = 0; i < 10; i++) assert.equal((await ask()).choices[0].message.content, 'hello');
+    assert.equal(provider.seen.at(-1).headers.authorization, 'Bearer sk-real-0123456789abcdefghijklmnop');
+    const test = new OpenAI({ apiKey: e.TOLLGATE_TEST_KEY, baseURL: `${e.TOLLGATE_URL}/v1`, maxRetries: 0 });
+    const echo = await test.chat.completions.create({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'still the sandbox' }] });
+    assert.match(echo.choices[0].message.content, /still the sandbox/);
+    for (const f of fs.readdirSync(path.join(b, 'log'))) assert.ok(!fs.readFileSync(path.join(b, 'log', f), 'utf8').includes('sk-real'), f);
+    await asWritten('var/build/tollgatectl --config var/tollgate.conf channel delete openai');
+  } finally {
+    await provider.stop();
+  }
 });
 
 test('a taken port and nonsense are refused, saying so', async () => {

@@ -95,6 +95,42 @@ static void higher_priority_goes_first_and_each_channel_once(void **state) {
     assert_in_range(second_first, 430, 570);
 }
 
+/* Who adds a provider beside a sandbox channel means the provider, also while it fails. */
+static void a_sandbox_channel_serves_only_what_no_provider_serves(void **state) {
+    (void)state;
+    struct builder *b = two_groups();
+    struct channel echo = {.id = 901,
+                           .name = STR("sandbox"),
+                           .base_url = STR(""),
+                           .type = CHANNEL_SANDBOX,
+                           .keys = &one_key,
+                           .n_keys = 1,
+                           .priority = 9,
+                           .weight = 1,
+                           .enabled = true};
+    assert_null(builder_channel(b, &echo));
+    add_channel(b, 902, 0, 1);
+    for (int64_t id = 901; id <= 902; id++)
+        assert_null(builder_ability(b, 1, STR("m"), id));
+    assert_null(builder_ability(b, 1, STR("only-here"), 901));
+    struct catalog *c AUTO(catalog_unref) = builder_finish(&b);
+    const struct group *groups[2];
+    struct plan_ask ask = ask_of(c, groups);
+    struct plan p;
+    assert_int_equal(plan_make(&ask, &p, NULL), OK);
+    ASSERT_IDS(&p, 902);
+    host_channel_failed(host, 902, &rule, 0);
+    assert_int_equal(plan_make(&ask, &p, NULL), OK);
+    ASSERT_IDS(&p, 902);
+    ask.pin_channel = 901;
+    assert_int_equal(plan_make(&ask, &p, NULL), OK);
+    ASSERT_IDS(&p, 901);
+    ask.pin_channel = 0;
+    ask.model = STR("only-here");
+    assert_int_equal(plan_make(&ask, &p, NULL), OK);
+    ASSERT_IDS(&p, 901);
+}
+
 static double chi_square(const int *seen, const double *want, size_t n) {
     double x = 0;
     for (size_t i = 0; i < n; i++)
@@ -390,6 +426,7 @@ static void the_own_random_source_spreads_too(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(higher_priority_goes_first_and_each_channel_once),
+        cmocka_unit_test(a_sandbox_channel_serves_only_what_no_provider_serves),
         cmocka_unit_test(load_is_spread_by_weight),
         cmocka_unit_test(the_second_choice_is_weighted_among_the_rest),
         cmocka_unit_test(weight_zero_is_a_reserve),

@@ -113,6 +113,14 @@ static void take_all(const struct plan_ask *ask, struct pool *p, struct plan *ou
     }
 }
 
+/* Its echo is for trying things out: where a provider serves the model it stands in for nobody. */
+static bool echoes(const struct ability *a, const struct channel *c) {
+    bool provider = false;
+    for (size_t i = 0; i < a->n; i++)
+        provider |= a->channels[i]->type != CHANNEL_SANDBOX;
+    return provider && c->type == CHANNEL_SANDBOX;
+}
+
 static void plan_group(const struct plan_ask *ask, const struct ability *a, struct plan *out) {
     struct pool healthy = {.ability = a, .n = a->n}, cooling;
     if (a->n > PLAN_MAX_CANDIDATES)
@@ -120,7 +128,8 @@ static void plan_group(const struct plan_ask *ask, const struct ability *a, stru
     cooling = healthy;
     for (size_t i = 0; i < healthy.n; i++) {
         const struct channel *c = a->channels[i];
-        if ((ask->pin_channel > 0 && c->id != ask->pin_channel) || planned(out, c))
+        bool unwanted = ask->pin_channel > 0 ? c->id != ask->pin_channel : echoes(a, c);
+        if (unwanted || planned(out, c))
             continue;
         bool cools = host_channel_peek(ask->host, c->id) == HEALTH_COOLING;
         flip(cools ? &cooling : &healthy, i);
