@@ -41,9 +41,8 @@ static void refuse(const struct api_request *req, struct api_reply *reply, const
         put_openai(&reply->body, f, req->lang);
     if (f->err == ERR_METHOD)
         api_header(reply, "Allow", "%s", f->detail);
-    if (f->retry_after_s > 0 || reply->status == 503)
-        api_header(reply, "Retry-After", "%lld",
-                   (long long)(f->retry_after_s > 0 ? f->retry_after_s : 1));
+    if (fault_retry_after_s(f))
+        api_header(reply, "Retry-After", "%lld", (long long)fault_retry_after_s(f));
 }
 
 /* What went wrong inside and is not a client's business becomes what is. */

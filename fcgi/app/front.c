@@ -176,7 +176,6 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
     int64_t pin = 0;
     if (!count_in(a)) {
         fault_set(&f, ERR_OVERLOADED, NULL);
-        f.retry_after_s = 1;
         refuse(x, &f);
         return ERR_OVERLOADED;
     }

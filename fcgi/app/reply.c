@@ -28,8 +28,8 @@ void reply_fault(struct fcgi_conn *c, const struct request *rq, const struct fau
     struct buf body AUTO(buf_free) = BUF(64u << 10), extra AUTO(buf_free) = BUF(8192);
     buf_str(&extra, more);
     dialect_ops(route_dialect(rq->path))->error(&body, f, rq->id, err_lang(rq->accept_language));
-    if (f->retry_after_s > 0)
-        head_line_i64(&extra, "Retry-After", f->retry_after_s);
+    if (fault_retry_after_s(f))
+        head_line_i64(&extra, "Retry-After", fault_retry_after_s(f));
     if (f->err == ERR_METHOD)
         head_line(&extra, "Allow", str_c(f->detail));
     if (err_flags(f->err) & ERR_F_LOG)

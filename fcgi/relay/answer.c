@@ -37,7 +37,7 @@ static void write_head(struct exchange *x, struct buf *out, int status, struct s
                                    .event_stream = is_stream(x),
                                    .retry_after_s = x->mode == ANSWER_ERROR || x->retry_after_ms
                                                         ? (x->retry_after_ms + 999) / 1000
-                                                        : x->fault.retry_after_s});
+                                                        : fault_retry_after_s(&x->fault)});
     head_rate_limits(out, &x->limits);
     if (x->attempts)
         put_ms(out, "X-Tollgate-Overhead-Ms", x->first_attempt_mono_us - x->started_mono_us);

@@ -53,6 +53,12 @@ enum err fault_field(struct fault *f, enum err e, const char *param, const char 
     return e;
 }
 
+int64_t fault_retry_after_s(const struct fault *f) {
+    if (f->retry_after_s > 0)
+        return f->retry_after_s;
+    return err_http(f->err) == 503 ? 1 : 0;
+}
+
 int err_http(enum err e) {
     return rows[e].http;
 }

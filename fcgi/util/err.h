@@ -34,7 +34,7 @@ struct fault {
     enum err err;
     char param[64];        /* the field or header that is wrong, "" = none */
     char detail[256];      /* replaces %s in the text */
-    int64_t retry_after_s; /* > 0: sent as Retry-After */
+    int64_t retry_after_s; /* > 0: when to ask again, if it is known */
     int64_t resets_at;     /* > 0: unix seconds when a budget starts anew */
 };
 
@@ -43,6 +43,9 @@ enum err fault_set(struct fault *f, enum err e, const char *fmt, ...) printf_lik
 /* The same, naming the field (param) first. */
 enum err fault_field(struct fault *f, enum err e, const char *param, const char *fmt, ...)
     printf_like(4, 5);
+
+/* What Retry-After says, 0 = not sent. Every 503 has one. */
+int64_t fault_retry_after_s(const struct fault *f);
 
 int err_http(enum err e);
 const char *err_type(enum err e); /* OpenAI error.type */

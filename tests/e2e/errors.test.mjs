@@ -1,6 +1,7 @@
 // What a client is told when its request is refused: status, code and shape, in each dialect.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Raw } from './lib/raw.mjs';
 import { Stack } from './lib/stack.mjs';
 
@@ -41,6 +42,7 @@ async function refused(dialect, options, status, code) {
   assert.ok(r.id, 'X-Request-Id is missing');
   const e = shape(dialect, r);
   assert.ok(e.message.length > 0);
+  if (status === 503) assert.ok(Number(r.headers['retry-after']) >= 1);
   if (dialect === 'openai') assert.equal(e.code, code);
   return e;
 }
@@ -99,6 +101,9 @@ for (const dialect of Object.keys(DIALECTS)) {
     test('an unknown model: 404; one that no channel serves now: 503 with Retry-After', async () => {
       const at = (m) => (dialect === 'gemini' ? { path: `/v1beta/models/${m}:generateContent` } : { body: { ...DIALECTS[dialect].body, model: m } });
       await refused(dialect, { key: s.key, ...at('no-such-model') }, 404, 'model_not_found');
+      await s.ctl(['model', 'add', `unserved-${dialect}`, '--input-usd-per-m', '2', '--output-usd-per-m', '4']);
+      await sleep(500); // every worker reads its catalog again
+      await refused(dialect, { key: s.key, ...at(`unserved-${dialect}`) }, 503, 'no_channel');
     });
     test('a banned account: 403', async () => {
       const key = await s.addUser(`ban-${dialect}@example.org`, 1000000);

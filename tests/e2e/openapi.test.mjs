@@ -1,9 +1,16 @@
-// Every answer of the documented routes is what docs/openapi.yaml says.
+// docs/openapi.yaml describes every route and every answer; lib/witness.mjs holds those of all other tests against it, too.
+import Anthropic from '@anthropic-ai/sdk';
+import { GoogleGenAI } from '@google/genai';
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
 import { after, before, test } from 'node:test';
-import { judge, templateOf } from './lib/openapi.mjs';
+import OpenAI from 'openai';
+import { api, judge, operations, templateOf } from './lib/openapi.mjs';
 import { chatAnswer } from './lib/provider.mjs';
+import { Raw } from './lib/raw.mjs';
 import { Stack } from './lib/stack.mjs';
+import * as witness from './lib/witness.mjs';
 
 let s;
 before(async () => { s = await Stack.start(); });
@@ -17,9 +24,8 @@ async function ask(method, target, template, { status = 200, body, headers } = {
     body: body && JSON.stringify(body),
   });
   const text = await r.text();
-  assert.equal(templateOf(target.split('?')[0]), template);
+  assert.equal(templateOf(target.split('?')[0], method), template);
   assert.equal(r.status, status, `${method} ${target}: ${text}`);
-  assert.equal(judge(method, target, r.status, (name) => r.headers.get(name), text), null);
   return JSON.parse(text);
 }
 
@@ -116,4 +122,88 @@ test('what calls cost, after a live one and a test one', async () => {
   for (const path of ['/api/data', '/api/data/self', '/api/data/users']) assert.ok((await ask('GET', `${path}?test_mode=true`, path)).data.length > 0);
   assert.ok((await ask('GET', '/api/user/self/credits', '/api/user/self/credits')).data.items.length > 0);
   await ask('GET', '/api/log/token', '/api/log/token', { headers: { Authorization: `Bearer ${s.key}` } });
+});
+
+test('every path that works is described, and nothing else is', () => {
+  const source = (file) => readFileSync(new URL(`../../fcgi/${file}`, import.meta.url), 'utf8');
+  const rows = (file, macro) => [...source(file).matchAll(new RegExp(`^${macro}\\("(\\w+)", "([^"]+)"`, 'gm'))].map((m) => [m[1], m[2]]);
+  const actions = [...source('app/inference.c').match(/known\[\] = \{([^}]+)\}/)[1].matchAll(/"(\w+)"/g)].map((m) => m[1]);
+  const routes = rows('app/routes.def', 'ROUTE').flatMap(([method, path]) => {
+    if (method === 'POST' && path === '/v1beta/models/*') return actions.map((a) => `POST /v1beta/models/{model}:${a}`);
+    return [`${method} ${path.replace('*', '{model}')}`];
+  });
+  for (const [method, path] of rows('api/routes.def', 'API_ROUTE')) routes.push(`${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
+  assert.ok(routes.length > 60, `${routes.length} routes were found`);
+  // services are the operator's, so they have no row
+  const described = operations().filter((o) => !o.includes(' /svc/'));
+  assert.deepEqual(described.sort(), routes.sort());
+});
+
+test('every code of a refusal is described with its status, and no other is', () => {
+  const table = readFileSync(new URL('../../fcgi/util/err.def', import.meta.url), 'utf8');
+  const rows = [...table.matchAll(/^ERR\((\w+), (\d+), "\w+", "(\w+)", ([\w |]+),/gm)].map(([, name, status, code, flags]) => ({ name, status: Number(status), code, rule: flags.includes('BUSINESS') }));
+  assert.ok(rows.length > 60);
+  // told to the operator, kept inside, or (UPSTREAM_STATUS) the text about a provider's error
+  const inside = ['DB_NO_ROW', 'DB_DUPLICATE', 'DB_CONFLICT', 'CONFIG', 'EXISTS', 'ABSENT', 'CLIENT_GONE', 'UPSTREAM_STATUS'];
+  const answered = rows.filter((r) => !inside.includes(r.name));
+  const { RuleCode, ErrorCode } = api.components.schemas;
+  const want = Object.fromEntries(answered.filter((r) => !r.rule).map((r) => [r.code, r.status]).sort());
+  assert.deepEqual(RuleCode.enum, [...new Set(answered.filter((r) => r.rule).map((r) => r.code))].sort());
+  assert.deepEqual(ErrorCode['x-status'], want);
+  assert.deepEqual(ErrorCode.enum, Object.keys(want));
+});
+
+test('no client\'s answer goes unseen', async () => {
+  const key = s.testKey, body = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'x' }] };
+  const openai = new OpenAI({ apiKey: key, baseURL: `${s.url}/v1`, maxRetries: 0 });
+  const anthropic = new Anthropic({ apiKey: key, baseURL: s.url, maxRetries: 0 });
+  const gemini = new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: s.url } });
+  const agent = new http.Agent({ keepAlive: true });
+  const raw = async (path) => {
+    const r = await Raw.open(s.port);
+    r.send('POST', path, { key, body, headers: { connection: 'close' } });
+    await r.closed;
+  };
+  const ways = {
+    'the OpenAI SDK': () => openai.chat.completions.create(body),
+    'a refusal through the OpenAI SDK': () => assert.rejects(openai.chat.completions.create({ ...body, model: 'none' })),
+    'a stream through the OpenAI SDK': async () => { for await (const c of await openai.chat.completions.create({ ...body, stream: true })) assert.ok(c.id); },
+    'the Anthropic SDK': () => anthropic.messages.create({ ...body, model: 'claude-haiku-4-5', max_tokens: 5 }),
+    'the Gemini SDK': () => gemini.models.generateContent({ model: 'gemini-2.5-flash', contents: 'x' }),
+    fetch: async () => (await fetch(`${s.url}/api/status`)).text(),
+    'http.request on a kept connection': () => new Promise((done) => { http.get(`${s.url}/api/status`, { agent }, (r) => r.resume().on('end', done)); }),
+    'the same connection again': () => new Promise((done) => { http.get(`${s.url}/v1/models`, { agent }, (r) => r.resume().on('end', done)); }),
+    'a raw socket': () => raw('/v1/chat/completions'),
+    'Stack.request': () => s.get('/api/status'),
+  };
+  for (const [what, ask] of Object.entries(ways)) {
+    const before = witness.judged;
+    await ask();
+    assert.equal(witness.judged, before + 1, what);
+  }
+  agent.destroy();
+});
+
+test('an answer that is not as described does not pass', () => {
+  const fine = {
+    method: 'GET', target: '/api/user/tokens/', sent: {}, status: 200, whole: true, body: '{"success":true,"message":"","data":[]}',
+    headers: { 'content-type': 'application/json', 'x-request-id': 'a-1', 'cache-control': 'no-store' },
+  };
+  const without = (name) => Object.fromEntries(Object.entries(fine.headers).filter(([n]) => n !== name));
+  const refused = (code, status = 401) => ({ status, body: `{"success":false,"message":"no","code":"${code}"}` });
+  const error = { message: 'no', type: 'authentication_error', param: null, code: 'invalid_api_key' };
+  const chat = { method: 'POST', target: '/v1/chat/completions', status: 401, body: JSON.stringify({ error }) };
+  const tried = { headers: { ...fine.headers, 'x-tollgate-overhead-ms': '0.1' } };
+  const stream = (...events) => ({ ...chat, ...tried, status: 200, headers: { ...tried.headers, 'content-type': 'text/event-stream' }, body: events.map((e) => `data: ${JSON.stringify(e)}\n\n`).join('') });
+  const passes = [{}, refused('unauthorized'), chat, { ...chat, ...tried, body: '{"error":{"message":"theirs","more":1}}' }, stream({ any: 1 }, { error: { ...error, code: 'upstream_broke', type: 'upstream_error' } })];
+  const fails = [
+    { body: '{"success":true,"message":"","data":[],"more":1}' }, { body: '{"success":true,"message":""}' }, { status: 201 },
+    { target: '/api/user/nothing' }, { method: 'PATCH' }, { headers: without('x-request-id') }, { headers: without('cache-control') },
+    { headers: { ...fine.headers, 'cache-control': 'public' } }, { headers: { ...fine.headers, 'content-type': 'text/plain' } },
+    refused('nothing_known'), refused('unauthorized', 403), refused('name_too_long'), { ...refused('database_unavailable', 503) },
+    { ...chat, body: JSON.stringify({ error: { ...error, more: 1 } }) }, { ...chat, body: '{"error":{"message":"theirs"}}' }, { ...chat, status: 302 },
+    { ...chat, target: '/v1/messages' }, stream({ any: 1 }, { error: { message: 'no', code: 'upstream_broke' } }),
+  ];
+  for (const change of passes) assert.equal(judge({ ...fine, ...change }), null);
+  for (const change of fails) assert.ok(judge({ ...fine, ...change }), JSON.stringify(change));
 });

@@ -12,8 +12,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { judge } from './openapi.mjs';
 import { Provider } from './provider.mjs';
+import { unwatch, watch } from './witness.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 export const build = process.env.TOLLGATE_BUILD ?? path.join(root, 'build');
@@ -81,7 +81,7 @@ export class Stack {
   constructor({ workers = 2, conf = {}, lighttpd = (text) => text, channels = true, fileLimit = 0 } = {}) {
     Object.assign(this, { nWorkers: workers, conf, editLighttpd: lighttpd, withChannels: channels, fileLimit });
     this.models = new Set();
-    this.undescribed = []; // answers that are not what docs/openapi.yaml says
+    this.undescribed = []; // answers that are not what docs/openapi.yaml says (see witness.mjs)
     this.secrets = new Set(); // every credential this stack knows: none may be logged
   }
 
@@ -219,6 +219,7 @@ export class Stack {
 
   async startWeb() {
     this.port = await freePort();
+    watch(this.port, (wrong) => this.undescribed.push(wrong));
     this.url = `http://127.0.0.1:${this.port}`;
     const names = { BIND: '127.0.0.1', PORT: this.port, WEB_DIR: path.join(this.dir, 'web'), RUN_DIR: path.join(this.dir, 'run'),
       LOG_DIR: path.join(this.dir, 'log'), UPLOAD_DIR: path.join(this.dir, 'upload'), SOCKET: this.socket };
@@ -253,6 +254,7 @@ export class Stack {
         this.complaint ??= `${path.basename(p.spawnfile)} did not stop on SIGTERM`;
       }
     }
+    unwatch(this.port);
     await this.provider?.stop();
     const wrong = this.complaints();
     if (this.dbName) await this.sql(`DROP DATABASE ${this.dbName}`).catch(() => {});
@@ -290,10 +292,6 @@ export class Stack {
         res.on('error', fail);
         res.on('end', () => {
           const text = Buffer.concat(parts).toString('utf8');
-          // what a provider said passes unchanged, so it is not ours to describe
-          const ours = !target.startsWith('/v1/chat/completions');
-          const wrong = ours && judge(method, target, res.statusCode, (name) => res.headers[name.toLowerCase()] ?? null, text);
-          if (wrong) this.undescribed.push(wrong);
           done({
             status: res.statusCode, headers: res.headers, text, id: res.headers['x-request-id'],
             get json() { return JSON.parse(text); },
