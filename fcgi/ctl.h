@@ -35,7 +35,7 @@ struct ctl {
 
 struct ctl_args { /* what follows "family verb" */
     int n;
-    char **v;
+    char **v; /* n words and NULL */
 };
 
 struct ctl_command {

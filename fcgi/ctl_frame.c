@@ -103,6 +103,7 @@ enum err ctl_options(struct ctl *c, struct ctl_args *a, const struct ctl_option 
         }
     }
     a->n = words;
+    a->v[words] = NULL; /* as main's own ends */
     for (size_t i = 0; i < n; i++)
         if (options[i].required && !(seen & UINT64_C(1) << i))
             return wrong(c, &options[i], "is missing");

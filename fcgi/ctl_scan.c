@@ -14,7 +14,7 @@
 
 struct scan {
     struct ctl *c;
-    struct str prefixes[4];
+    struct str prefixes[5];
     size_t n_prefixes;
     int64_t found, live, unread;
     bool offline; /* the database was not asked */
@@ -128,6 +128,7 @@ CTL_HANDLER(ctl_key_scan) {
     if (e)
         return e;
     add_prefix(&s, STR("sk-"));
+    add_prefix(&s, STR("sk-test-"));
     if (catalog)
         add_prefix(&s, key_site_prefix(catalog, false));
     if (catalog)

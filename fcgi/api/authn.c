@@ -102,5 +102,9 @@ enum err authn(const struct api_route *route, struct api_request *req, struct fa
                                         : by_any(req, f);
     if (e == OK && route->auth != API_KEY)
         e = check_user_header(req, f);
-    return e != OK ? e : check_right(route, req, f);
+    if (e == OK)
+        e = check_right(route, req, f);
+    if (e != OK && req->caller)
+        auth_refused(req->auth, req->caller, e, req->ip);
+    return e;
 }

@@ -83,9 +83,8 @@ static enum err read_scopes(struct api_request *req, const struct json *o, struc
         enum err e = scopes_find(req, name, &bit);
         if (e != OK)
             return e;
-        if (!bit)
-            return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "%.*s",
-                               (int)(name.n < 60 ? name.n : 60), name.p);
+        if (!bit) /* refused in its turn, after the name and the others */
+            b->s.unknown_scope = arena_str(req->mem, name);
         b->s.scopes |= bit;
     }
     return OK;

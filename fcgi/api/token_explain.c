@@ -7,6 +7,7 @@
 #include "domain/catalog/catalog.h"
 #include "domain/identity/key_store.h"
 #include "domain/routing/choose.h"
+#include "domain/service/service.h"
 #include "util/clock.h"
 
 struct explaining {
@@ -38,17 +39,36 @@ static void put_check(struct explaining *x, const char *name, enum err e, const 
     buf_putc(x->out, '}');
 }
 
+/* A call that may be made: the query's parameters, "" = not told. */
+struct call {
+    struct str model, ip, path, method;
+};
+
 static enum scope scope_of_path(struct str path) {
-    if (str_starts(path, STR("/v1/models")) || str_eqc(path, "/v1beta/models"))
+    bool action = str_find(path, ':') >= 0; /* a Gemini call; a model is read without one */
+    if (str_starts(path, STR("/v1/models")) || (str_starts(path, STR("/v1beta/models")) && !action))
         return SCOPE_MODELS_READ;
     if (str_starts(path, STR("/api/log")))
         return SCOPE_LOGS_READ;
-    if (str_starts(path, STR("/api/usage")) || str_starts(path, STR("/v1/dashboard")))
+    if (str_starts(path, STR("/api/usage")) || str_starts(path, STR("/v1/dashboard")) ||
+        str_starts(path, STR("/dashboard")))
         return SCOPE_USAGE_READ;
     return SCOPE_INFERENCE;
 }
 
-static void explain_rights(struct explaining *x, struct str ip, struct str path, struct str model) {
+/* The scope of a path below a service's prefix is the service's. */
+static enum err check_scope(struct explaining *x, const struct call *call, struct fault *f) {
+    struct services *all AUTO(services_unref) = NULL;
+    struct str rest;
+    enum err e = services_current(x->req->db, x->req->host, x->req->keys, &all);
+    if (e != OK)
+        return fault_set(f, e, NULL);
+    const struct service *s = services_match(all, call->path, &rest);
+    return s ? service_check(s, x->caller->scopes, call->method, rest, f)
+             : auth_scope(x->caller, scope_of_path(call->path), f);
+}
+
+static void explain_rights(struct explaining *x, const struct call *call) {
     struct fault f = {0};
     const struct caller *c = x->caller;
     if (c->key_disabled)
@@ -58,19 +78,19 @@ static void explain_rights(struct explaining *x, struct str ip, struct str path,
     if (c->expires_at >= 0 && clock_unix_s() >= c->expires_at)
         fault_set(&f, ERR_KEY_EXPIRED, NULL);
     put_check(x, "expiry", f.err, &f);
-    if (ip.n)
-        put_check(x, "ip", auth_ip(c, ip, &f), &f);
+    if (call->ip.n)
+        put_check(x, "ip", auth_ip(c, call->ip, &f), &f);
     f = (struct fault){0};
     if (c->user_disabled)
         fault_set(&f, ERR_USER_DISABLED, NULL);
     put_check(x, "user", f.err, &f);
-    put_check(x, "scope", auth_scope(c, scope_of_path(path), &f), &f);
+    put_check(x, "scope", check_scope(x, call, &f), &f);
     put_check(x, "group", choose_groups(c, x->req->catalog, &x->choice, &f), &f);
-    if (!model.n)
+    if (!call->model.n)
         return;
-    put_check(x, "model", auth_model(c, model, &f), &f);
+    put_check(x, "model", auth_model(c, call->model, &f), &f);
     const struct model *m;
-    put_check(x, "channel", choose_model(c, x->req->catalog, model, &m, &f), &f);
+    put_check(x, "channel", choose_model(c, x->req->catalog, call->model, &m, &f), &f);
 }
 
 static enum err explain_budget(struct explaining *x, const struct budget_rule *b) {
@@ -144,16 +164,26 @@ static void put_limits(struct explaining *x, const struct allow_view *key,
     put_text(x->out, &x->first, x->req->lang);
 }
 
+static enum err read_call(struct api_request *req, struct call *out, struct fault *f) {
+    const struct {
+        const char *name;
+        struct str *to;
+    } rows[] = {
+        {"model", &out->model}, {"ip", &out->ip}, {"path", &out->path}, {"method", &out->method}};
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < ARRAY_LEN(rows); i++)
+        e = api_query(req, rows[i].name, rows[i].to, f);
+    if (e == OK && !out->method.n)
+        out->method = STR("GET");
+    return e;
+}
+
 enum err token_explain(struct api_request *req, struct api_reply *reply, struct fault *f) {
     struct key_view k;
-    struct str model, ip, path;
+    struct call call;
     struct allow_view key, user;
     const struct caller *caller AUTO(caller_unref) = NULL;
-    enum err e = api_query(req, "model", &model, f);
-    if (e == OK)
-        e = api_query(req, "ip", &ip, f);
-    if (e == OK)
-        e = api_query(req, "path", &path, f);
+    enum err e = read_call(req, &call, f);
     if (e == OK)
         e = key_get(req->db, req->user_id, req->id[0], req->mem, &k);
     if (e == OK && !k.n_secrets)
@@ -164,7 +194,7 @@ enum err token_explain(struct api_request *req, struct api_reply *reply, struct 
         return e;
     struct explaining x = {.req = req, .out = api_data(reply), .caller = caller};
     buf_puts(x.out, "{\"checks\":[");
-    explain_rights(&x, ip, path, model);
+    explain_rights(&x, &call);
     e = explain_money(&x, &key, &user);
     if (e != OK)
         return e;

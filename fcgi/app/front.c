@@ -77,6 +77,8 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
         e = models_list(&out, x->dialect, x->caller, x->catalog, &f);
     else if (!e)
         e = models_one(&out, x->dialect, rest_of_path(x, route), x->caller, x->catalog, &f);
+    if (e && x->caller)
+        auth_refused(a->auth, x->caller, e, x->ip);
     if (e)
         reply_fault(&x->conn, &x->rq, &f, STR(""));
     else

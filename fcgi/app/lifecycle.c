@@ -190,7 +190,7 @@ static void housekeep(struct app *a, struct db *db, struct sync *sync, const cha
         }
         sync_tick(sync, db);
         counter_set(COUNTER_LEDGER_BACKLOG, (int64_t)billing_backlog(a->billing));
-        if (auth_flush_last_used(a->auth, db) != OK)
+        if (auth_flush(a->auth, db, false) != OK)
             continue; /* tried again with the next tick */
         if (clock_mono_ms() - tidied_ms > 60000 && api_housekeep(db) == OK)
             tidied_ms = clock_mono_ms();
@@ -223,6 +223,8 @@ static int run(struct app *a, const char *config_path, const char *socket, const
     LOG(LOG_EV_WORKER_STARTED, log_i("pid", getpid()), log_i("threads", (int64_t)t.n_fronts));
     housekeep(a, db, sync, config_path, mine);
     drain(a, &t);
+    bool told = auth_flush(a->auth, db, true) == OK;
+    (void)told; /* nobody is left to try again */
     free_all(a, &sync, db);
     LOG(LOG_EV_WORKER_STOPPED, log_i("pid", getpid()));
     return 0;

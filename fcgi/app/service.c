@@ -14,28 +14,6 @@ enum err service_find(struct app *a, struct db *db, struct exchange *x, struct f
     return OK;
 }
 
-static bool method_is_known(struct str m) {
-    static const char *const known[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (str_eqc(m, known[i]))
-            return true;
-    return false;
-}
-
-static enum err check_scope(const struct exchange *x, struct fault *f) {
-    const struct service *s = x->service;
-    if (!method_is_known(x->rq.method))
-        return fault_set(f, ERR_METHOD, "GET, POST, PUT, PATCH, DELETE");
-    if (!service_path_ok(x->service_path))
-        return fault_set(f, ERR_URL_UNKNOWN, "%.*s of the service %.*s", STR_ARG(x->rq.method),
-                         STR_ARG(s->name));
-    if (service_allows(s, x->caller->scopes, x->rq.method, x->service_path))
-        return OK;
-    return fault_set(f, ERR_SCOPE_MISSING, "of the service %.*s for %.*s %.*s", STR_ARG(s->name),
-                     STR_ARG(x->rq.method),
-                     (int)(x->service_path.n < 120 ? x->service_path.n : 120), x->service_path.p);
-}
-
 /* One candidate, the service itself; there is nothing to try after it. */
 static enum err make_plan(struct exchange *x, const struct group *g, struct fault *f) {
     const struct service *s = x->service;
@@ -67,7 +45,7 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x,
 
 enum err service_prepare(struct app *a, struct db *db, struct exchange *x, struct fault *f) {
     struct choice groups;
-    enum err e = check_scope(x, f);
+    enum err e = service_check(x->service, x->caller->scopes, x->rq.method, x->service_path, f);
     if (e == OK)
         e = choose_groups(x->caller, x->catalog, &groups, f);
     if (e == OK)

@@ -37,14 +37,18 @@ WHERE s.hash = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
 -- out: id:i64 time_window:str amount:i64 timezone:str
 SELECT id, time_window, amount, timezone FROM key_budgets WHERE key_id = ? ORDER BY id;
 
+-- Each worker tells of a use once a minute; the condition makes it one write for all of them.
+
 -- name: secret_used :bulk
--- in: at:i64 ip:str agent:str model:str id:i64
+-- in: at:i64 ip:str agent:str model:str id:i64 before:i64
 UPDATE key_secrets
-SET last_used_at = ?, last_used_ip = ?, last_used_agent = ?, last_used_model = ? WHERE id = ?;
+SET last_used_at = ?, last_used_ip = ?, last_used_agent = ?, last_used_model = ?
+WHERE id = ? AND last_used_at <= ?;
 
 -- name: key_used :bulk
--- in: at:i64 ip:str model:str id:i64
-UPDATE api_keys SET accessed_at = ?, last_used_ip = ?, last_used_model = ? WHERE id = ?;
+-- in: at:i64 ip:str model:str id:i64 before:i64
+UPDATE api_keys SET accessed_at = ?, last_used_ip = ?, last_used_model = ?
+WHERE id = ? AND accessed_at <= ?;
 
 -- Keys as their owners see them.
 

@@ -103,6 +103,16 @@ test('each scope opens its own paths and no others; read-only variants only read
   }
 });
 
+test('explain says which scope of the service decides', async () => {
+  const { id } = await make(['Task Poster (read-only)']);
+  const explain = async (method, path) => (await s.get(`/api/token/${id}/explain?method=${method}&path=${encodeURIComponent(path)}`, { headers: { authorization: s.token } })).json.data;
+  assert.equal((await explain('GET', '/svc/aitasker/tasks/7/bids')).allowed, true);
+  for (const [method, path] of [['POST', '/svc/aitasker/tasks'], ['GET', '/svc/aitasker/agents'], ['POST', '/v1/chat/completions'], ['GET', '/v1/models']]) {
+    const said = await explain(method, path);
+    assert.deepEqual([said.allowed, said.code], [false, 'scope_missing'], `${method} ${path}`);
+  }
+});
+
 test('the call arrives as it was made, with the operator\'s credential and without the key', async () => {
   const { key } = await make(['Task Poster']);
   const r = await s.request('POST', '/svc/aitasker/tasks?draft=1', { key, body: { title: 'Logo' } });

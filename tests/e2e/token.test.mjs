@@ -171,8 +171,10 @@ test('errors keep their envelope: 401, 403, 404, 405, 409, 413, 415', async () =
   assert.match(cases[4][2].headers.allow, /GET.*POST.*PUT/);
 });
 
-test('bad input is refused and named, whatever its size', async () => {
-  const post = (body) => api('POST', '/api/token/', typeof body === 'string' || Buffer.isBuffer(body) ? body : { name: 'x', ...body });
+test('bad input is refused and named, whatever its size, at create and at update', async () => {
+  const { id } = await make({});
+  const send = (method, body, more) => api(method, '/api/token/', typeof body === 'string' || Buffer.isBuffer(body) ? body : { name: 'x', ...more, ...body });
+  const post = (body) => send('POST', body);
   const rows = [
     ['{', 400, 'invalid_json'],
     ['[]', 400, 'invalid_type'],
@@ -195,25 +197,45 @@ test('bad input is refused and named, whatever its size', async () => {
     [{ model_limits_enabled: true, model_limits: 'gpt-4o-mini,no-such-model' }, 200, 'model_not_found', 'model_limits'],
     [{ scopes: ['everything'] }, 200, 'unknown_scope', 'scopes'],
   ];
-  for (const [body, status, code, param] of rows) {
-    const r = await post(body);
-    const what = `${(JSON.stringify(body) ?? '').slice(0, 80)}: ${r.status} ${r.text.slice(0, 200)}`;
-    assert.equal(r.status, status, what);
-    assert.equal(r.json.success, false, what);
-    assert.equal(r.json.code, code, what);
-    if (param) assert.equal(r.json.param, param, what);
+  for (const [method, more] of [['POST', {}], ['PUT', { id }]]) {
+    for (const [body, status, code, param] of rows) {
+      const r = await send(method, body, more);
+      const what = `${method} ${(JSON.stringify(body) ?? '').slice(0, 80)}: ${r.status} ${r.text.slice(0, 200)}`;
+      assert.equal(r.status, status, what);
+      assert.equal(r.json.success, false, what);
+      assert.equal(r.json.code, code, what);
+      if (param) assert.equal(r.json.param, param, what);
+    }
+    const none = await api(method, '/api/token/', '', more);
+    assert.deepEqual([none.status, none.json.code], [400, 'empty_body']);
+    const form = await api(method, '/api/token/', 'name=x', { 'content-type': 'application/x-www-form-urlencoded' });
+    assert.deepEqual([form.status, form.json.code], [415, 'unsupported_content_type']);
+    assert.equal((await send(method, { name: '键'.repeat(50) }, more)).json.success, true);
+    assert.equal((await send(method, { expired_time: 1000000000 }, more)).json.success, true, 'an expiry in the past only blocks calls');
   }
-  assert.equal((await post({ name: '键'.repeat(50) })).json.success, true);
+  const past = (await api('GET', `/api/token/${id}`)).json.data;
+  assert.deepEqual([past.status, past.expired_time], [3, 1000000000]);
   const huge = await post({ name: 'x'.repeat(10 << 20) });
   assert.equal(huge.status, 413);
   assert.equal(huge.json.code, 'request_too_large');
-  for (const id of ['0', '-1', '9223372036854775808', '999999999']) {
-    assert.equal((await api('GET', `/api/token/${id}`)).json.code, 'record_not_found', id);
+  await s.addUser('neighbour@example.org', 1000);
+  const foreign = (await s.sql("SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id WHERE u.email = 'neighbour@example.org'"))[0].id;
+  for (const no of ['0', '-1', '9223372036854775808', '999999999', foreign]) {
+    const target = `/api/token/${no}`;
+    const all = [['GET', target], ['DELETE', target], ['POST', `${target}/key`], ['POST', `${target}/rotate`], ['DELETE', `${target}/rotate`],
+      ['GET', `${target}/audit`], ['GET', `${target}/explain`]];
+    for (const [method, path] of all) {
+      const r = await api(method, path);
+      assert.deepEqual([r.status, r.json.code], [200, 'record_not_found'], `${method} ${path}`);
+    }
+    if (Number(no) < 2 ** 53) assert.equal((await api('PUT', '/api/token', { id: Number(no), name: 'x' })).json.code, 'record_not_found', no);
   }
+  assert.equal((await api('PUT', '/api/token', '{"id":9223372036854775808}')).json.param, 'id');
   for (const [query, size] of [['page_size=0', 10], ['page_size=-1', 10], ['page_size=1000000000', 100], ['ps=7', 7], ['size=8', 8]]) {
     const page = (await api('GET', `/api/token?${query}`)).json.data;
     assert.equal(page.page_size, size, query);
   }
+  for (const [p, page] of [['0', 1], ['-1', 1], ['1000000000', 1000000000], ['x', 1]]) assert.equal((await api('GET', `/api/token?p=${p}`)).json.data.page, page, p);
 });
 
 test('texts follow Accept-Language, codes do not', async () => {

@@ -242,7 +242,7 @@ static void last_use_is_written_once_a_minute(struct db *db) {
     must(auth_key(site.auth, db, str_c(text), &caller, &pin, &f) == OK);
     auth_touch(site.auth, caller, STR("203.0.113.5"), STR("gpt-4o"), STR("curl/8"));
     auth_touch(site.auth, caller, STR("203.0.113.6"), STR("other"), STR("curl/9"));
-    result(auth_flush_last_used(site.auth, db) == OK, "last uses are written");
+    result(auth_flush(site.auth, db, false) == OK, "last uses are written");
     const struct json *k = get_key(&c, id);
     const struct json *s = json_at(json_get(k, "secrets"), 0);
     result(int_of(k, "accessed_time") > 0 &&

@@ -156,9 +156,8 @@ enum err auth_key(struct auth *a, struct db *db, struct str presented, const str
     enum err e = find_held(a, db, key, &h);
     if (e == OK && h->secret_expires_at >= 0 && clock_unix_s() >= h->secret_expires_at)
         e = ERR_KEY_INVALID;
-    if (e == ERR_KEY_INVALID)
-        if (e != OK)
-            return fault_set(f, e, NULL);
+    if (e != OK)
+        return fault_set(f, e, NULL);
     *out = &h->caller;
     h = NULL;
     return OK;
@@ -266,7 +265,7 @@ void auth_refused(struct auth *a, const struct caller *c, enum err why, struct s
             refused_note(&a->refused, c->key_id, c->user_id, why, ip, clock_unix_s());
 }
 
-enum err auth_flush_last_used(struct auth *a, struct db *db) {
+enum err auth_flush(struct auth *a, struct db *db, bool all) {
     enum err e = last_used_flush(&a->last_used, db);
-    return e != OK ? e : refused_flush(&a->refused, db, clock_unix_s());
+    return e != OK ? e : refused_flush(&a->refused, db, all ? INT64_MAX : clock_unix_s());
 }

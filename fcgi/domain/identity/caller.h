@@ -73,10 +73,11 @@ must_use enum err auth_model(const struct caller *c, struct str model, struct fa
 must_use enum err auth_scope(const struct caller *c, enum scope s, struct fault *f);
 
 /* Notes a use for last_used (written at most once a minute per secret, by the housekeeping call
- * auth_flush_last_used in a thread that has a session). */
+ * auth_flush in a thread that has a session). */
 void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct str model,
                 struct str user_agent);
 /* Notes a call that the key's own rules refused, for its audit (counted, once a minute); other
  * errors are none of it. Written by the same housekeeping call. */
 void auth_refused(struct auth *a, const struct caller *c, enum err why, struct str ip);
-must_use enum err auth_flush_last_used(struct auth *a, struct db *db);
+/* all: also what has not waited its minute yet. */
+must_use enum err auth_flush(struct auth *a, struct db *db, bool all);

@@ -119,6 +119,10 @@ static enum err check_scopes(const struct key_settings *s, const struct key_make
                              struct fault *f) {
     uint64_t possible = scope_mask(SCOPE_F_KEY) | maker->service_scopes;
     uint64_t own = maker->scopes | scope_mask(SCOPE_F_DEFAULT);
+    if (s->unknown_scope.p)
+        return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "%.*s",
+                           (int)(s->unknown_scope.n < 60 ? s->unknown_scope.n : 60),
+                           s->unknown_scope.p);
     if (s->scopes & ~possible)
         return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "scopes");
     for (int i = 0; i < SCOPE__MAX; i++)

@@ -24,7 +24,8 @@ struct key_settings {
     int64_t expires_at; /* unix s or KEY_NEVER */
     int64_t remain_quota;
     bool unlimited_quota, model_limits_enabled, cross_group_retry, test_mode;
-    uint64_t scopes; /* as stored: 0 = none named */
+    uint64_t scopes;          /* as stored: 0 = none named */
+    struct str unknown_scope; /* a name in a client's list that no scope has; .p NULL = none */
     int64_t rpm_limit, tpm_limit, concurrency_limit;
     struct budget_rule budgets[KEY_BUDGETS_MAX];
     size_t n_budgets;

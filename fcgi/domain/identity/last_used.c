@@ -57,9 +57,10 @@ static enum err run_write(struct db *db, void *ctx) {
     for (size_t i = 0; i < b->n; i++) {
         const struct last_use *u = &b->uses[i];
         struct str ip = str_c(u->ip), model = str_c(u->model);
-        secrets[i] =
-            (struct q_secret_used_in){u->at_s, ip, str_c(u->user_agent), model, u->secret_id};
-        keys[i] = (struct q_key_used_in){u->at_s, ip, model, u->key_id};
+        int64_t before = u->at_s - LAST_USED_INTERVAL_S;
+        secrets[i] = (struct q_secret_used_in){u->at_s, ip,           str_c(u->user_agent),
+                                               model,   u->secret_id, before};
+        keys[i] = (struct q_key_used_in){u->at_s, ip, model, u->key_id, before};
     }
     enum err e = q_key_used(db, keys, b->n, NULL);
     return e ? e : q_secret_used(db, secrets, b->n, NULL);

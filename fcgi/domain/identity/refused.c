@@ -61,12 +61,26 @@ static enum err write_row(struct db *db, void *ctx) {
                                                  .request_id = STR("")});
 }
 
+/* What could not be written is due again at once, with what was counted meanwhile. */
+static void put_back(struct refused *r, const struct refusal *it) {
+    LOCKED(&r->lock);
+    struct refusal *now = find(r, it->key_id, it->why);
+    if (now) {
+        now->count += it->count;
+        now->since_s = it->since_s;
+    } else if (r->n < REFUSED_MAX) {
+        r->items[r->n++] = *it;
+    }
+}
+
 enum err refused_flush(struct refused *r, struct db *db, int64_t now_s) {
     struct refusal it;
     while (take(r, now_s, &it)) {
         enum err e = db_transaction(db, false, write_row, &it);
-        if (e != OK)
+        if (e != OK) {
+            put_back(r, &it);
             return e;
+        }
     }
     return OK;
 }

@@ -26,5 +26,5 @@ void refused_init(struct refused *r);
 void refused_free(struct refused *r);
 void refused_note(struct refused *r, int64_t key_id, int64_t user_id, enum err why, struct str ip,
                   int64_t now_s);
-/* Writes what has waited a minute at now_s. */
+/* Writes what has waited a minute at now_s; what the database did not take is kept. */
 must_use enum err refused_flush(struct refused *r, struct db *db, int64_t now_s);

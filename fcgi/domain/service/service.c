@@ -116,10 +116,9 @@ static bool scope_allows(const struct service_scope *s, struct str method, struc
     return false;
 }
 
-bool service_allows(const struct service *s, uint64_t scopes, struct str method, struct str rest) {
+static bool is_allowed(const struct service *s, uint64_t scopes, struct str method,
+                       struct str rest) {
     bool reads = str_eqc(method, "GET");
-    if (!service_path_ok(rest))
-        return false;
     for (size_t i = 0; i < s->n_scopes; i++) {
         uint64_t bits = SCOPE_BIT(s->scopes[i].bit);
         if (reads)
@@ -128,6 +127,27 @@ bool service_allows(const struct service *s, uint64_t scopes, struct str method,
             return true;
     }
     return false;
+}
+
+static bool method_is_known(struct str m) {
+    static const char *const known[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_eqc(m, known[i]))
+            return true;
+    return false;
+}
+
+enum err service_check(const struct service *s, uint64_t scopes, struct str method, struct str rest,
+                       struct fault *f) {
+    if (!method_is_known(method))
+        return fault_set(f, ERR_METHOD, "GET, POST, PUT, PATCH, DELETE");
+    if (!service_path_ok(rest))
+        return fault_set(f, ERR_URL_UNKNOWN, "%.*s of the service %.*s", STR_ARG(method),
+                         STR_ARG(s->name));
+    if (is_allowed(s, scopes, method, rest))
+        return OK;
+    return fault_set(f, ERR_SCOPE_MISSING, "of the service %.*s for %.*s %.*s", STR_ARG(s->name),
+                     STR_ARG(method), (int)(rest.n < 120 ? rest.n : 120), rest.p);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

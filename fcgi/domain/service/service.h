@@ -47,8 +47,9 @@ struct services *services_ref(struct services *s);
 
 /* The service that owns the path, NULL when none does; *rest is the path behind its prefix. */
 const struct service *services_match(const struct services *s, struct str path, struct str *rest);
-/* May a key with these scopes make this call? */
-bool service_allows(const struct service *s, uint64_t scopes, struct str method, struct str rest);
+/* May a key with these scopes make this call? ERR_METHOD, ERR_URL_UNKNOWN, ERR_SCOPE_MISSING. */
+must_use enum err service_check(const struct service *s, uint64_t scopes, struct str method,
+                                struct str rest, struct fault *f);
 
 /* Scopes of all services: their bits, a bit's name ("" = none), a name's bit (0 = none). */
 uint64_t services_scope_mask(const struct services *s);
