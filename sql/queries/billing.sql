@@ -26,7 +26,7 @@ WHERE kind = ? AND owner_id = ? AND period = ?;
 UPDATE allowances SET remain = remain - ?, spent = spent + ?
 WHERE kind = ? AND owner_id = ? AND period = ? AND remain >= ?;
 
--- name: allow_return :exec
+-- name: allow_return :bulk
 -- in: back:i64 spent:i64 kind:i64 owner_id:i64 period:i64
 UPDATE allowances SET remain = remain + ?, spent = spent + ?
 WHERE kind = ? AND owner_id = ? AND period = ?;
@@ -47,11 +47,14 @@ UPDATE leases SET recall = TRUE WHERE kind = ? AND owner_id = ? AND period = ? A
 INSERT INTO credits (kind, user_id, amount, source, reason, actor_id, reference, created_s)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: lease_get :one
+-- An allowance and the lease of one worker on it, both locked.
+-- name: lease_look :one
 -- in: worker_id:i64 kind:i64 owner_id:i64 period:i64
--- out: amount:i64 settled:i64 op_no:i64 op_moved:i64
-SELECT amount, settled, op_no, op_moved FROM leases
-WHERE worker_id = ? AND kind = ? AND owner_id = ? AND period = ?;
+-- out: granted:i64 remain:i64 spent:i64 settled:i64? op_no:i64? op_moved:i64?
+SELECT a.granted, a.remain, a.spent, l.settled, l.op_no, l.op_moved
+FROM allowances a LEFT JOIN leases l
+  ON l.worker_id = ? AND l.kind = a.kind AND l.owner_id = a.owner_id AND l.period = a.period
+WHERE a.kind = ? AND a.owner_id = ? AND a.period = ? FOR UPDATE WAIT 2;
 
 -- name: lease_draw :exec
 -- in: worker_id:i64 kind:i64 owner_id:i64 period:i64 amount:i64 minus_spent:i64 op_no:i64 op_moved:i64
@@ -60,7 +63,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE amount = amount + VALUES(amount), settled = settled + VALUES(settled),
   op_no = VALUES(op_no), op_moved = VALUES(op_moved);
 
--- name: lease_return :exec
+-- name: lease_return :bulk
 -- in: back:i64 spent:i64 op_no:i64 keep_recall:i64 worker_id:i64 kind:i64 owner_id:i64 period:i64
 UPDATE leases SET amount = amount - ?, settled = settled - ?, op_no = ?, op_moved = 0,
   recall = recall AND ?

@@ -4,30 +4,37 @@
 #include "door/queries.h"
 #include "util/clock.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 #define RECALL_POLL_MS 5
 #define DRAWS_MAX SHARE_MAX
 
-/* The lease's row as the transaction finds it. */
+/* An allowance and this worker's lease on it as the transaction finds them, locked. */
 struct row {
-    bool found;
+    int64_t granted, remain, spent; /* all 0: no such allowance */
+    bool found;                     /* the lease */
     int64_t settled;
     int64_t op, moved; /* number of the last transaction on it, and what that moved to the lease */
 };
 
 static enum err read_row(struct db *db, int64_t worker, const struct allow_id *id,
                          struct row *row) {
-    struct q_lease_get got;
+    struct q_lease_look got;
     enum err e =
-        q_lease_get(db, &(struct q_lease_get_in){worker, id->kind, id->id, id->period}, &got);
-    if (e == ERR_DB_NO_ROW) {
-        *row = (struct row){0};
-        return OK;
-    }
+        q_lease_look(db, &(struct q_lease_look_in){worker, id->kind, id->id, id->period}, &got);
     if (!e)
-        *row = (struct row){true, got.settled, got.op_no, got.op_moved};
+        *row = (struct row){got.granted,   got.remain,  got.spent,     got.op_no.has,
+                            got.settled.v, got.op_no.v, got.op_moved.v};
     return e;
+}
+
+/* Makes the allowance when it is missing. */
+static enum err make_row(struct db *db, int64_t worker, const struct allow_id *id, int64_t start,
+                         struct row *row) {
+    enum err e =
+        q_allow_add(db, &(struct q_allow_add_in){id->kind, id->id, id->period, start, start}, NULL);
+    return e ? e : read_row(db, worker, id, row);
 }
 
 /* What earlier transactions of unknown outcome have left in this process's hands. Each transaction
@@ -47,35 +54,30 @@ struct attempt {
     bool committed; /* by an earlier run, whose answer was lost */
     bool exact;     /* take no more than is needed */
     int64_t deadline_ms;
-    int64_t gain[DRAWS_MAX], take[DRAWS_MAX], spent[DRAWS_MAX];
-    struct q_allow_lock allowance[DRAWS_MAX];
+    int64_t gain[DRAWS_MAX], take[DRAWS_MAX];
+    struct row rows[DRAWS_MAX];
 };
 
-static enum err lock_allowance(struct db *db, const struct draw *d, struct q_allow_lock *a) {
+static enum err lock_row(struct db *db, int64_t worker, const struct draw *d, struct row *row) {
     const struct allow_id *id = &d->lease->id;
-    const struct q_allow_lock_in in = {id->kind, id->id, id->period};
-    enum err e = q_allow_lock(db, &in, a);
-    if (e == ERR_DB_NO_ROW && d->start >= 0) {
-        e = q_allow_add(
-            db, &(struct q_allow_add_in){id->kind, id->id, id->period, d->start, d->start}, NULL);
-        if (!e)
-            e = q_allow_lock(db, &in, a);
-    }
+    enum err e = read_row(db, worker, id, row);
+    if (e == ERR_DB_NO_ROW && d->start >= 0)
+        e = make_row(db, worker, id, d->start, row);
     if (e == ERR_DB_NO_ROW) {
-        *a = (struct q_allow_lock){0};
+        *row = (struct row){0};
         return OK;
     }
-    if (!e && id->kind == ALLOW_BUDGET && a->granted != d->start) { /* the rule was changed */
-        int64_t delta = d->start - a->granted;
+    if (!e && id->kind == ALLOW_BUDGET && row->granted != d->start) { /* the rule was changed */
+        int64_t delta = d->start - row->granted;
         e = q_allow_grant(
             db, &(struct q_allow_grant_in){delta, delta, id->kind, id->id, id->period}, NULL);
-        a->remain += delta;
-        a->granted = d->start;
+        row->remain += delta;
+        row->granted = d->start;
     }
     return e;
 }
 
-static enum err note_events(struct db *db, const struct allow_id *id, const struct q_allow_lock *a,
+static enum err note_events(struct db *db, const struct allow_id *id, const struct row *a,
                             int64_t spent) {
     static const int marks[] = {50, 80, 100};
     for (size_t i = 0; i < ARRAY_LEN(marks) && a->granted > 0; i++) {
@@ -100,33 +102,29 @@ static int64_t size_of(const struct draw *d, int64_t want, int64_t remain) {
 
 static enum err look(struct attempt *a, struct db *db, size_t i) {
     struct draw *d = &a->draws[i];
-    struct q_allow_lock *allowance = &a->allowance[i];
-    struct row row;
-    enum err e = lock_allowance(db, d, allowance);
-    if (!e)
-        e = read_row(db, a->bank->worker, &d->lease->id, &row);
+    struct row *row = &a->rows[i];
+    enum err e = lock_row(db, a->bank->worker, d, row);
     if (e)
         return e;
-    if (row.found && row.op == a->op) {
+    if (row->found && row->op == a->op) {
         a->committed = true;
-        a->gain[i] = row.moved;
+        a->gain[i] = row->moved;
         return OK;
     }
-    a->gain[i] = regained(d->lease, &row);
-    a->spent[i] = row.settled;
+    a->gain[i] = regained(d->lease, row);
     int64_t want = d->need - d->mine - a->gain[i];
-    if (want > allowance->remain && want > 0)
+    if (want > row->remain && want > 0)
         a->short_of = a->short_of < i ? a->short_of : i;
     else if (want > 0)
-        a->take[i] = a->exact ? want : size_of(d, want, allowance->remain);
+        a->take[i] = a->exact ? want : size_of(d, want, row->remain);
     return OK;
 }
 
 static enum err move(struct attempt *a, struct db *db, size_t i) {
     const struct allow_id *id = &a->draws[i].lease->id;
-    int64_t take = a->take[i], spent = a->spent[i];
+    int64_t take = a->take[i], spent = a->rows[i].settled;
     struct db_done done;
-    enum err e = note_events(db, id, &a->allowance[i], spent);
+    enum err e = note_events(db, id, &a->rows[i], spent);
     if (e)
         return e;
     e = q_allow_draw(db, &(struct q_allow_draw_in){take, spent, id->kind, id->id, id->period, take},
@@ -204,61 +202,68 @@ static enum err try_draw(struct bank *bank, struct db *db, struct draw *draws, s
     return e;
 }
 
+struct gift { /* what goes back of one lease */
+    struct lease *lease;
+    int64_t amount;
+};
+
 struct giving {
     struct bank *bank;
-    struct lease *lease;
-    int64_t op, amount;
-    int64_t gain; /* of transactions whose outcome was unknown: goes back as well */
-    bool spent;   /* move what was spent, too, and answer a recall */
+    struct gift *gifts;
+    size_t n;
+    int64_t op;
+    bool spent; /* move what was spent, too, and answer a recall */
+    struct q_allow_return_in allowances[DRAW_RETURN_MAX];
+    struct q_lease_return_in leases[DRAW_RETURN_MAX];
+    size_t n_rows;
 };
+
+static enum err look_to_give(struct db *db, struct giving *g, const struct gift *gift) {
+    const struct lease *l = gift->lease;
+    const struct allow_id *id = &l->id;
+    struct row row = {0};
+    enum err e = read_row(db, g->bank->worker, id, &row);
+    if (e == ERR_DB_NO_ROW)
+        e = make_row(db, g->bank->worker, id, 0, &row);
+    if (e || !row.found || row.op == g->op)
+        return e;
+    int64_t back = gift->amount + regained(l, &row), spent = g->spent ? row.settled : 0;
+    size_t i = g->n_rows++;
+    g->allowances[i] = (struct q_allow_return_in){back, spent, id->kind, id->id, id->period};
+    g->leases[i] = (struct q_lease_return_in){
+        back, spent, g->op, !g->spent, g->bank->worker, id->kind, id->id, id->period};
+    return g->spent ? note_events(db, id, &row, spent) : OK;
+}
 
 static enum err run_giving(struct db *db, void *ctx) {
     struct giving *g = ctx;
-    const struct allow_id *id = &g->lease->id;
-    struct q_allow_lock a = {0};
-    enum err e =
-        q_allow_add(db, &(struct q_allow_add_in){id->kind, id->id, id->period, 0, 0}, NULL);
+    enum err e = OK;
+    g->n_rows = 0;
+    for (size_t i = 0; i < g->n && !e; i++)
+        e = look_to_give(db, g, &g->gifts[i]);
     if (!e)
-        e = q_allow_lock(db, &(struct q_allow_lock_in){id->kind, id->id, id->period}, &a);
-    if (e)
-        return e;
-    struct q_lease_get row = {0};
-    e = q_lease_get(db, &(struct q_lease_get_in){g->bank->worker, id->kind, id->id, id->period},
-                    &row);
-    if (e == ERR_DB_NO_ROW)
-        return OK;
-    if (e || row.op_no == g->op)
-        return e;
-    g->gain = regained(g->lease, &(struct row){true, row.settled, row.op_no, row.op_moved});
-    int64_t back = g->amount + g->gain, spent = g->spent ? row.settled : 0;
-    if (g->spent)
-        e = note_events(db, id, &a, spent);
-    if (!e)
-        e = q_allow_return(
-            db, &(struct q_allow_return_in){back, spent, id->kind, id->id, id->period}, NULL);
-    if (!e)
-        e = q_lease_return(db,
-                           &(struct q_lease_return_in){back, spent, g->op, !g->spent,
-                                                       g->bank->worker, id->kind, id->id,
-                                                       id->period},
-                           NULL);
-    return e;
+        e = q_allow_return(db, g->allowances, g->n_rows, NULL);
+    return e ? e : q_lease_return(db, g->leases, g->n_rows, NULL);
 }
 
-/* The caller is the lease's drawer. What is left at hand afterwards: 0, or the amount on failure -
- * except that an unknown outcome keeps it out of reach until it is known. */
-static enum err give_back(struct bank *bank, struct db *db, struct lease *l, int64_t *amount,
+/* The caller is the drawer of each lease; gifts are in the order of their ids. What is left at hand
+ * afterwards: 0, or the amount on failure - except that an unknown outcome keeps it out of reach
+ * until it is known. */
+static enum err give_back(struct bank *bank, struct db *db, struct gift *gifts, size_t n,
                           bool spent) {
-    struct giving g = {.bank = bank, .lease = l, .amount = *amount, .spent = spent};
+    struct giving g = {.bank = bank, .gifts = gifts, .n = n, .spent = spent};
     g.op = atomic_fetch_add(&bank->next_op, 1);
     enum err e = db_transaction(db, true, run_giving, &g);
-    if (!e) {
-        l->pending = l->pending_give = 0;
-        *amount = 0;
-    } else if (!l->pending) {
-        l->pending = g.op;
-        l->pending_give = *amount;
-        *amount = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct lease *l = gifts[i].lease;
+        if (!e) {
+            l->pending = l->pending_give = 0;
+            gifts[i].amount = 0;
+        } else if (!l->pending) {
+            l->pending = g.op;
+            l->pending_give = gifts[i].amount;
+            gifts[i].amount = 0;
+        }
     }
     return e;
 }
@@ -271,19 +276,15 @@ struct folding {
 static enum err run_fold(struct db *db, void *ctx) {
     const struct folding *f = ctx;
     const struct allow_id *id = f->id;
-    struct q_allow_lock a = {0};
-    enum err e = q_allow_lock(db, &(struct q_allow_lock_in){id->kind, id->id, id->period}, &a);
-    struct q_lease_get row = {0};
-    if (!e)
-        e = q_lease_get(db, &(struct q_lease_get_in){f->bank->worker, id->kind, id->id, id->period},
-                        &row);
+    struct row row = {0};
+    enum err e = read_row(db, f->bank->worker, id, &row);
     if (e == ERR_DB_NO_ROW || (!e && !row.settled))
         return OK;
     if (!e)
-        e = note_events(db, id, &a, row.settled);
+        e = note_events(db, id, &row, row.settled);
     if (!e)
         e = q_allow_return(
-            db, &(struct q_allow_return_in){0, row.settled, id->kind, id->id, id->period}, NULL);
+            db, &(struct q_allow_return_in){0, row.settled, id->kind, id->id, id->period}, 1, NULL);
     if (!e)
         e = q_lease_folded(
             db,
@@ -329,19 +330,46 @@ static enum err run_unrecall(struct db *db, void *ctx) {
         NULL);
 }
 
-enum err draw_return(struct bank *bank, struct db *db, struct lease *l, bool *again) {
-    int64_t amount;
-    switch (lease_strip(l, &amount)) {
-    case STRIP_OK:
-        break;
-    case STRIP_BUSY:
-        *again = true;
-        return OK;
-    case STRIP_WAITING:
-        return db_transaction(db, true, run_unrecall, &(struct recalling){bank, &l->id, false});
+/* What can be taken out of the leases becomes gifts. */
+static enum err strip_all(struct bank *bank, struct db *db, struct lease *const *leases, size_t n,
+                          struct gift *gifts, size_t *n_gifts, bool *again) {
+    enum err e = OK;
+    *n_gifts = 0;
+    for (size_t i = 0; i < n && !e; i++) {
+        struct gift gift = {leases[i], 0};
+        switch (lease_strip(leases[i], &gift.amount)) {
+        case STRIP_OK:
+            gifts[(*n_gifts)++] = gift;
+            break;
+        case STRIP_BUSY:
+            *again = true;
+            break;
+        case STRIP_WAITING:
+            e = db_transaction(db, true, run_unrecall,
+                               &(struct recalling){bank, &leases[i]->id, false});
+            break;
+        }
     }
-    enum err e = give_back(bank, db, l, &amount, true);
-    lease_undrawn(l, amount);
+    return e;
+}
+
+static int by_id(const void *pa, const void *pb) {
+    const struct gift *a = pa, *b = pb;
+    return allow_cmp(&a->lease->id, &b->lease->id);
+}
+
+enum err draw_return(struct bank *bank, struct db *db, struct lease *const *leases, size_t n,
+                     bool *again) {
+    struct gift gifts[DRAW_RETURN_MAX];
+    size_t n_gifts;
+    must(n <= DRAW_RETURN_MAX);
+    enum err e = strip_all(bank, db, leases, n, gifts, &n_gifts, again);
+    if (!e && n_gifts) {
+        qsort(gifts, n_gifts, sizeof *gifts, by_id);
+        e = give_back(bank, db, gifts, n_gifts, true);
+    }
+    for (size_t i = 0; i < n_gifts; i++)
+        lease_undrawn(gifts[i].lease, gifts[i].amount);
     return e;
 }
 
@@ -367,8 +395,10 @@ static enum err gather(struct bank *bank, struct db *db, struct draw *draws, siz
                        size_t short_of, int64_t deadline_ms, bool *asked) {
     enum err e = OK;
     for (size_t i = 0; i < n && !e; i++) {
-        if (draws[i].mine)
-            e = give_back(bank, db, draws[i].lease, &draws[i].mine, false);
+        struct gift mine = {draws[i].lease, draws[i].mine};
+        if (mine.amount)
+            e = give_back(bank, db, &mine, 1, false);
+        draws[i].mine = mine.amount;
         lease_waits(draws[i].lease);
     }
     const struct allow_id *id = &draws[short_of].lease->id;

@@ -34,9 +34,11 @@ struct draw {
 must_use enum err draw_all(struct bank *bank, struct db *db, struct draw *draws, size_t n,
                            int64_t deadline_ms, size_t *short_of);
 
-/* Gives back all that is available, moves what was spent to the allowance and answers a recall
- * (ledger thread). While somebody draws on the lease it is left alone and *again is set, except
- * that a drawer who waits for others has given back all there was. */
-must_use enum err draw_return(struct bank *bank, struct db *db, struct lease *l, bool *again);
+/* Gives back all that is available in the leases, moves what was spent to the allowances and
+ * answers recalls, in one transaction (ledger thread). A lease that somebody draws on is left alone
+ * and *again is set, except that a drawer who waits for others has given back all there was. */
+#define DRAW_RETURN_MAX 100
+must_use enum err draw_return(struct bank *bank, struct db *db, struct lease *const *leases,
+                              size_t n, bool *again);
 /* Only moves what was spent. */
 must_use enum err draw_fold(struct bank *bank, struct db *db, const struct allow_id *id);

@@ -12,7 +12,7 @@
 #define RECALL_MS 200
 #define ADOPT_MS 500
 #define FOLD_MS 600000 /* busy leases are folded with each draw, idle ones when they go back */
-#define LEASES_PER_TURN 20
+#define LEASES_PER_TURN DRAW_RETURN_MAX
 #define IDLE_MS 1000
 #define MORE_MS 50 /* until the next of many: looking through all leases costs as well */
 #define LEASES_AT_END 500
@@ -131,7 +131,7 @@ static void answer_recalls(struct billing *b, struct db *db, struct upkeep *u) {
         q_lease_recalled(db, &(struct q_lease_recalled_in){b->bank.worker}, note_recalled, &ids);
     for (size_t i = 0; i < ids.n && !e; i++) {
         struct lease *l = lease_pin(&b->leases, &ids.list[i]);
-        e = draw_return(&b->bank, db, l, &u->again);
+        e = draw_return(&b->bank, db, &l, 1, &u->again);
         lease_unpin(l);
     }
     free(ids.list);
@@ -143,10 +143,21 @@ struct idle {
     struct billing *b;
     struct db *db;
     int64_t now_ms;
-    int left; /* a turn must not keep ended calls waiting */
-    bool all; /* the end: everything goes back */
+    int left;                             /* a turn must not keep ended calls waiting */
+    bool all;                             /* the end: everything goes back */
+    struct lease *going[DRAW_RETURN_MAX]; /* pinned */
+    size_t n_going;
     enum err e;
 };
+
+static void return_going(struct idle *i) {
+    bool again;
+    if (i->n_going && !i->e)
+        i->e = draw_return(&i->b->bank, i->db, i->going, i->n_going, &again);
+    for (size_t k = 0; k < i->n_going; k++)
+        lease_unpin(i->going[k]);
+    i->n_going = 0;
+}
 
 static bool is_idle(const struct lease *l, const struct idle *i) {
     bool unused = l->used_ms + i->b->conf()->lease_idle < i->now_ms;
@@ -165,21 +176,27 @@ static void keep_lease(struct lease *l, void *ctx) {
     struct idle *i = ctx;
     if (i->e)
         return;
-    bool idle, again;
+    bool idle;
     {
         LOCKED(&l->shard->lock);
         l->pins--; /* our own pin is no use */
         idle = is_idle(l, i);
-        l->pins++;
+        l->pins += 1 + idle;
         l->folded_ms = i->now_ms;
     }
-    i->e =
-        idle ? draw_return(&i->b->bank, i->db, l, &again) : draw_fold(&i->b->bank, i->db, &l->id);
+    if (!idle) {
+        i->e = draw_fold(&i->b->bank, i->db, &l->id);
+        return;
+    }
+    i->going[i->n_going++] = l;
+    if (i->n_going == DRAW_RETURN_MAX)
+        return_going(i);
 }
 
 static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
-    struct idle i = {b, db, clock_mono_ms(), LEASES_PER_TURN, false, OK};
+    struct idle i = {.b = b, .db = db, .now_ms = clock_mono_ms(), .left = LEASES_PER_TURN};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
+    return_going(&i);
     u->idle_ms = clock_mono_ms() + (i.left ? IDLE_MS : MORE_MS);
 }
 
@@ -309,9 +326,11 @@ void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) 
         keep_months(b, db, u);
 }
 
-/* One by one, which notes events, as long as they are few; the rest in one go. */
+/* In ways that note events as long as they are few; the rest in one go. */
 enum err upkeep_end(struct billing *b, struct db *db) {
-    struct idle i = {b, db, clock_mono_ms(), LEASES_AT_END, true, OK};
+    struct idle i = {
+        .b = b, .db = db, .now_ms = clock_mono_ms(), .left = LEASES_AT_END, .all = true};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
+    return_going(&i);
     return release(db, b->bank.worker, LEDGER_ENDED);
 }
