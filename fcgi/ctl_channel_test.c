@@ -117,18 +117,16 @@ static void test_key(struct ctl *c, const struct channel *ch, enum dialect d, co
 }
 
 static enum err test_keys(struct ctl *c, const struct channel *ch) {
-    static const enum dialect dialects[] = {[CHANNEL_OPENAI] = DIALECT_OPENAI,
-                                            [CHANNEL_ANTHROPIC] = DIALECT_ANTHROPIC,
-                                            [CHANNEL_GEMINI] = DIALECT_GEMINI};
     struct buf url AUTO(buf_free) = BUF(8192);
     if (ch->type == CHANNEL_SANDBOX) {
         ctl_row(c, cell_i("key", 0), cell_b("ok", true), cell_i("status", 200), cell_i("ms", 0),
                 cell_s("result", STR("built in")));
         return OK;
     }
-    enum dialect d = dialects[ch->type];
-    struct str path = d == DIALECT_GEMINI ? STR("/v1beta/models") : STR("/v1/models");
-    if (dialect_url(&url, d, ch->base_url, path, STR_NONE, STR_NONE) != OK)
+    enum dialect d = 0;
+    while (dialect_ops(d)->channels != ch->type)
+        d++;
+    if (dialect_url(&url, d, ch->base_url, dialect_ops(d)->models_path, STR_NONE, STR_NONE) != OK)
         return fault_set(&c->fault, ERR_ABSENT, "usable base URL");
     http_library_init();
     for (size_t i = 0; i < ch->n_keys; i++)

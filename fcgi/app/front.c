@@ -68,8 +68,7 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
     struct buf out AUTO(buf_free) = BUF(16u << 20);
     struct fault f = {0};
     int64_t pin;
-    if (x->dialect == DIALECT_OPENAI && x->rq.anthropic_version.n)
-        x->dialect = DIALECT_ANTHROPIC;
+    x->dialect = dialect_of_request(&x->rq);
     enum err e = inference_admit(a, db, x, &pin, &f);
     if (!e)
         e = auth_scope(x->caller, SCOPE_MODELS_READ, &f);
@@ -203,7 +202,7 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     struct fault f = {0};
     enum err e = request_parse(&x->conn, &x->mem, c->limit_headers, &x->rq, &f);
     x->ip = settings_client_ip(x->rq.remote_ip, x->rq.forwarded_for, &x->mem);
-    x->dialect = route_dialect(x->rq.path);
+    x->dialect = dialect_of_path(x->rq.path);
     x->endpoint = x->rq.path;
     x->family = COUNTER_ROUTE_OTHER;
     x->catalog = catalog_current();

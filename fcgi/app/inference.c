@@ -11,16 +11,9 @@
 
 /* --- key ------------------------------------------------------------------------------------ */
 
-static struct str bearer(struct str authorization) {
-    struct str s = str_trim(authorization);
-    if (str_istarts(s, STR("bearer ")))
-        s = str_trim(str_from(s, 7));
-    return s;
-}
-
 static struct str query_key(struct exchange *x) {
     struct str raw;
-    if (x->dialect != DIALECT_GEMINI || !str_query_get(x->rq.query, STR("key"), &raw))
+    if (!dialect_ops(x->dialect)->key_in_query || !str_query_get(x->rq.query, STR("key"), &raw))
         return STR("");
     char *text = arena_alloc(&x->mem, raw.n + 1);
     ptrdiff_t n = str_url_decode(raw, text, raw.n);
@@ -30,16 +23,12 @@ static struct str query_key(struct exchange *x) {
 /* The dialect's own header wins, then Authorization, then whatever else holds a key. */
 static struct str presented_key(struct exchange *x) {
     const struct request *rq = &x->rq;
-    struct str order[6] = {bearer(rq->authorization),
-                           rq->x_api_key,
-                           rq->x_goog_api_key,
-                           rq->api_key,
-                           query_key(x),
-                           STR("")};
-    if (x->dialect == DIALECT_ANTHROPIC)
-        order[5] = order[0], order[0] = rq->x_api_key;
-    else if (x->dialect == DIALECT_GEMINI)
-        order[5] = order[0], order[0] = rq->x_goog_api_key;
+    const struct str order[] = {dialect_ops(x->dialect)->key(rq),
+                                request_bearer(rq),
+                                rq->x_api_key,
+                                rq->x_goog_api_key,
+                                rq->api_key,
+                                query_key(x)};
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         struct str key = str_trim(order[i]);
         if (key.n)
@@ -134,17 +123,7 @@ static enum err peek_body(struct exchange *x, const struct route *route, struct 
 /* --- hold and plan -------------------------------------------------------------------------- */
 
 static bool speaks(const struct channel *c, enum dialect d) {
-    switch (c->type) {
-    case CHANNEL_OPENAI:
-        return d == DIALECT_OPENAI;
-    case CHANNEL_ANTHROPIC:
-        return d == DIALECT_ANTHROPIC;
-    case CHANNEL_GEMINI:
-        return d == DIALECT_GEMINI;
-    case CHANNEL_SANDBOX:
-        return true;
-    }
-    return false;
+    return c->type == CHANNEL_SANDBOX || c->type == dialect_ops(d)->channels;
 }
 
 static enum err make_plan(struct app *a, struct exchange *x, int64_t pin, const struct choice *g,

@@ -27,7 +27,7 @@ void reply_fault(struct fcgi_conn *c, const struct request *rq, const struct fau
                  struct str more) {
     struct buf body AUTO(buf_free) = BUF(64u << 10), extra AUTO(buf_free) = BUF(8192);
     buf_str(&extra, more);
-    dialect_ops(route_dialect(rq->path))->error(&body, f, rq->id, err_lang(rq->accept_language));
+    dialect_ops(dialect_of_path(rq->path))->error(&body, f, rq->id, err_lang(rq->accept_language));
     if (fault_retry_after_s(f))
         head_line_i64(&extra, "Retry-After", fault_retry_after_s(f));
     if (f->err == ERR_METHOD)

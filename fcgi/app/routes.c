@@ -23,12 +23,6 @@ bool route_is_api(struct str path) {
            str_starts(path, STR("/v1/dashboard/")) || str_starts(path, STR("/dashboard/"));
 }
 
-enum dialect route_dialect(struct str path) {
-    if (str_starts(path, STR("/v1/messages")))
-        return DIALECT_ANTHROPIC;
-    return str_starts(path, STR("/v1beta/")) ? DIALECT_GEMINI : DIALECT_OPENAI;
-}
-
 static bool matches(const struct route *r, struct str path) {
     return r->prefix ? str_starts(path, r->path) && path.n > r->path.n : str_eq(path, r->path);
 }

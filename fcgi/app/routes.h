@@ -35,7 +35,5 @@ struct route {
 /* ERR_URL_UNKNOWN, or ERR_METHOD with the allowed methods as the fault's detail. */
 must_use enum err route_find(struct str method, struct str path, const struct route **out,
                              struct fault *f);
-/* The dialect in which an error on this path is told, also when no route matches. */
-enum dialect route_dialect(struct str path);
 /* True for /api and the billing paths that answer with the management envelope. */
 bool route_is_api(struct str path);

@@ -2,6 +2,7 @@
 
 #include "door/json.h"
 #include "relay/dialect_parts.h"
+#include "relay/exchange.h"
 #include "util/secret.h"
 
 #define MAX_PARSED (1024 * 1024)
@@ -18,6 +19,34 @@ static_assert(ARRAY_LEN(table) == DIALECT__MAX, "a dialect has no row");
 const struct dialect_ops *dialect_ops(enum dialect d) {
     must(d < DIALECT__MAX);
     return table[d];
+}
+
+enum dialect dialect_of_path(struct str path) {
+    size_t other = 0;
+    for (size_t d = 0; d < ARRAY_LEN(table); d++) {
+        if (!table[d]->prefix.n)
+            other = d;
+        else if (str_starts(path, table[d]->prefix))
+            return (enum dialect)d;
+    }
+    return (enum dialect)other;
+}
+
+enum dialect dialect_of_request(const struct request *rq) {
+    enum dialect own = dialect_of_path(rq->path);
+    for (size_t d = 0; d < ARRAY_LEN(table) && !table[own]->prefix.n; d++)
+        if (table[d]->claims && table[d]->claims(rq))
+            return (enum dialect)d;
+    return own;
+}
+
+void dialect_put_models(struct buf *out, const struct model_entry *models, size_t n,
+                        void (*put)(struct buf *out, const struct model_entry *model)) {
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_putc(out, ',');
+        put(out, &models[i]);
+    }
 }
 
 void dialect_put_text(struct buf *out, const struct fault *f, enum lang lang) {

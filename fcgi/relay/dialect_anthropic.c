@@ -1,6 +1,8 @@
 #include "relay/dialect_parts.h"
 
 #include "door/json.h"
+#include "relay/exchange.h"
+#include "relay/scan_parts.h"
 
 #include <time.h>
 
@@ -89,11 +91,7 @@ static void put_id(struct buf *out, const char *name, const struct model_entry *
 
 static void model_list(struct buf *out, const struct model_entry *models, size_t n) {
     buf_puts(out, "{\"data\":[");
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_putc(out, ',');
-        model_one(out, &models[i]);
-    }
+    dialect_put_models(out, models, n, model_one);
     buf_puts(out, "],\"has_more\":false");
     put_id(out, "first_id", n ? &models[0] : NULL);
     put_id(out, "last_id", n ? &models[n - 1] : NULL);
@@ -107,8 +105,45 @@ static void credentials(void (*put)(void *ctx, const char *line), void *ctx, str
     dialect_put_header(put, ctx, "anthropic-beta:", beta);
 }
 
+static struct str key(const struct request *rq) {
+    return rq->x_api_key;
+}
+
+static bool claims(const struct request *rq) {
+    return rq->anthropic_version.n > 0;
+}
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static struct usage usage(const int64_t *raw) {
+    int64_t long_lived = raw[FIELD_WRITTEN_1H];
+    int64_t written = larger(raw[FIELD_WRITTEN], raw[FIELD_WRITTEN_5M] + long_lived);
+    return (struct usage){
+        .prompt = raw[FIELD_PROMPT] + raw[FIELD_CACHED] + written,
+        .completion = raw[FIELD_COMPLETION],
+        .cached = raw[FIELD_CACHED],
+        .cache_write_5m = written - long_lived,
+        .cache_write_1h = long_lived,
+        .tool_searches = raw[FIELD_SEARCHES],
+    };
+}
+
+static const struct str last_types[] = {STR_INIT("message_stop"), STR_INIT("")};
+
 const struct dialect_ops dialect_anthropic = {
     .name = "anthropic",
+    .channels = CHANNEL_ANTHROPIC,
+    .prefix = STR_INIT("/v1/messages"),
+    .models_path = STR_INIT("/v1/models"),
+    .claims = claims,
+    .key = key,
+    .version_is_last = true,
+    .put_path = dialect_put_plain_path,
+    .usage = usage,
+    .usage_merges = true,
+    .last_types = last_types,
     .error = error,
     .status_error = status_error,
     .own_error = own_error,

@@ -1,6 +1,8 @@
 #include "relay/dialect_parts.h"
 
 #include "door/json.h"
+#include "relay/exchange.h"
+#include "relay/scan_parts.h"
 
 /* google.rpc.Code names, by the HTTP mapping of google/rpc/code.proto. */
 static const char *status_name(int status) {
@@ -82,11 +84,7 @@ static void model_one(struct buf *out, const struct model_entry *m) {
 /* Without nextPageToken: Google's SDK takes any value of it, null too, for one more page. */
 static void model_list(struct buf *out, const struct model_entry *models, size_t n) {
     buf_puts(out, "{\"models\":[");
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_putc(out, ',');
-        model_one(out, &models[i]);
-    }
+    dialect_put_models(out, models, n, model_one);
     buf_puts(out, "]}");
 }
 
@@ -97,8 +95,51 @@ static void credentials(void (*put)(void *ctx, const char *line), void *ctx, str
     dialect_put_header(put, ctx, "x-goog-api-key:", key);
 }
 
+static struct str key(const struct request *rq) {
+    return rq->x_goog_api_key;
+}
+
+/* "/v1beta/models/NAME:action" with another name. */
+static bool put_path(struct buf *out, struct str path, struct str model) {
+    ptrdiff_t models = str_find_str(path, STR("/models/")), colon = -1;
+    for (size_t i = path.n; i-- > 0 && colon < 0;)
+        if (path.p[i] == ':')
+            colon = (ptrdiff_t)i;
+    if (models < 0 || colon < models || !model.n) {
+        buf_str(out, path);
+        return dialect_path_is_plain(path);
+    }
+    struct str head = str_sub(path, 0, (size_t)models + STR("/models/").n);
+    struct str action = str_from(path, (size_t)colon + 1);
+    buf_str(out, head);
+    buf_url(out, model);
+    buf_putc(out, ':');
+    buf_str(out, action);
+    return dialect_path_is_plain(str_sub(head, 0, head.n - 1)) && dialect_is_word(action);
+}
+
+static struct usage usage(const int64_t *raw) {
+    return (struct usage){
+        .prompt = raw[FIELD_PROMPT] + raw[FIELD_TOOL_PROMPT],
+        .completion = raw[FIELD_COMPLETION] + raw[FIELD_REASONING],
+        .cached = raw[FIELD_CACHED],
+        .image_in = raw[FIELD_IMAGE_IN],
+        .audio_in = raw[FIELD_AUDIO_IN],
+        .audio_out = raw[FIELD_AUDIO_OUT],
+        .reasoning = raw[FIELD_REASONING],
+    };
+}
+
 const struct dialect_ops dialect_gemini = {
     .name = "gemini",
+    .channels = CHANNEL_GEMINI,
+    .prefix = STR_INIT("/v1beta/"),
+    .models_path = STR_INIT("/v1beta/models"),
+    .key = key,
+    .key_in_query = true,
+    .version_is_last = true,
+    .put_path = put_path,
+    .usage = usage,
     .error = error,
     .status_error = status_error,
     .own_error = own_error,

@@ -1,6 +1,8 @@
 #include "relay/dialect_parts.h"
 
 #include "door/json.h"
+#include "relay/exchange.h"
+#include "relay/scan_parts.h"
 
 static const char *status_type(int status) {
     switch (status) {
@@ -82,11 +84,7 @@ static void model_one(struct buf *out, const struct model_entry *m) {
 
 static void model_list(struct buf *out, const struct model_entry *models, size_t n) {
     buf_puts(out, "{\"success\":true,\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_putc(out, ',');
-        model_one(out, &models[i]);
-    }
+    dialect_put_models(out, models, n, model_one);
     buf_puts(out, "]}");
 }
 
@@ -98,8 +96,41 @@ static void credentials(void (*put)(void *ctx, const char *line), void *ctx, str
         dialect_put_header(put, ctx, "Authorization: Bearer", key);
 }
 
+static struct str key(const struct request *rq) {
+    return request_bearer(rq);
+}
+
+static struct usage usage(const int64_t *raw) {
+    struct usage u = {
+        .prompt = raw[FIELD_PROMPT],
+        .completion = raw[FIELD_COMPLETION],
+        .cached = raw[FIELD_CACHED],
+        .image_in = raw[FIELD_IMAGE_IN],
+        .audio_in = raw[FIELD_AUDIO_IN],
+        .audio_out = raw[FIELD_AUDIO_OUT],
+        .reasoning = raw[FIELD_REASONING],
+    };
+    int64_t rest = raw[FIELD_TOTAL] - u.prompt - u.completion;
+    if (u.prompt == 0 && rest > 0)
+        u.prompt = rest; /* rerankers give the total alone */
+    else if (rest > 0 && rest == u.reasoning)
+        u.completion += rest; /* xAI counts reasoning beside the completion */
+    return u;
+}
+
+static const struct str last_types[] = {STR_INIT("response.completed"),
+                                        STR_INIT("response.incomplete"),
+                                        STR_INIT("response.failed"), STR_INIT("")};
+
 const struct dialect_ops dialect_openai = {
     .name = "openai",
+    .channels = CHANNEL_OPENAI,
+    .prefix = STR_INIT(""),
+    .models_path = STR_INIT("/v1/models"),
+    .key = key,
+    .put_path = dialect_put_plain_path,
+    .usage = usage,
+    .last_types = last_types,
     .error = error,
     .status_error = status_error,
     .own_error = own_error,

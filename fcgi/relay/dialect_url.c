@@ -4,7 +4,7 @@ static bool is_alnum(char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
-static bool is_word(struct str s) {
+bool dialect_is_word(struct str s) {
     for (size_t i = 0; i < s.n; i++)
         if (!is_alnum(s.p[i]))
             return false;
@@ -14,7 +14,7 @@ static bool is_word(struct str s) {
 /* "v1", "v4", "v1beta" */
 static bool is_version(struct str segment) {
     return segment.n >= 2 && segment.p[0] == 'v' && segment.p[1] >= '1' && segment.p[1] <= '9' &&
-           is_word(segment);
+           dialect_is_word(segment);
 }
 
 /* The part of an absolute URL behind scheme and host, "" when there is none. False for a URL that
@@ -40,8 +40,7 @@ static bool names_version(struct str path, bool only_last) {
     return found;
 }
 
-/* Our own routes consist of these; whatever else came from the client could leave the base. */
-static bool path_is_plain(struct str path) {
+bool dialect_path_is_plain(struct str path) {
     for (size_t i = 0; i < path.n; i++)
         if (!is_alnum(path.p[i]) && !(path.p[i] && strchr("/-_.~:", path.p[i])))
             return false;
@@ -62,23 +61,10 @@ static struct str without_version(struct str path) {
     return str_from(path, 1 + first.n);
 }
 
-/* "/v1beta/models/NAME:action" with another name. */
-static bool put_gemini_path(struct buf *out, struct str path, struct str model) {
-    ptrdiff_t models = str_find_str(path, STR("/models/")), colon = -1;
-    for (size_t i = path.n; i-- > 0 && colon < 0;)
-        if (path.p[i] == ':')
-            colon = (ptrdiff_t)i;
-    if (models < 0 || colon < models || !model.n) {
-        buf_str(out, path);
-        return path_is_plain(path);
-    }
-    struct str head = str_sub(path, 0, (size_t)models + STR("/models/").n);
-    struct str action = str_from(path, (size_t)colon + 1);
-    buf_str(out, head);
-    buf_url(out, model);
-    buf_putc(out, ':');
-    buf_str(out, action);
-    return path_is_plain(str_sub(head, 0, head.n - 1)) && is_word(action);
+bool dialect_put_plain_path(struct buf *out, struct str path, struct str model) {
+    (void)model;
+    buf_str(out, path);
+    return dialect_path_is_plain(path);
 }
 
 static bool is_key(struct str pair) {
@@ -110,21 +96,18 @@ void dialect_put_query(struct buf *out, struct str query, bool with_key) {
 
 enum err dialect_url(struct buf *out, enum dialect d, struct str base, struct str path,
                      struct str query, struct str model) {
+    const struct dialect_ops *ops = dialect_ops(d);
     while (str_ends(base, STR("/")))
         base.n--;
     struct str own;
     if (!base_path(base, &own) || !path.n || path.p[0] != '/')
         return ERR_FIELD_VALUE;
-    if (names_version(own, d != DIALECT_OPENAI))
+    if (names_version(own, ops->version_is_last))
         path = without_version(path);
     if (!path.n)
         return ERR_FIELD_VALUE;
     buf_str(out, base);
-    bool plain = true;
-    if (d == DIALECT_GEMINI)
-        plain = put_gemini_path(out, path, model);
-    else if ((plain = path_is_plain(path)))
-        buf_str(out, path);
+    bool plain = ops->put_path(out, path, model);
     dialect_put_query(out, query, false);
     return plain && !out->failed ? OK : ERR_FIELD_VALUE;
 }

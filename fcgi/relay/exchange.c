@@ -6,6 +6,11 @@
 #define HELD_MAX (1u << 20)
 #define SENT_SLACK 4096 /* what edits may add to a body */
 
+struct str request_bearer(const struct request *rq) {
+    struct str s = str_trim(rq->authorization);
+    return str_istarts(s, STR("bearer ")) ? str_trim(str_from(s, 7)) : s;
+}
+
 struct exchange *exchange_new(void) {
     struct exchange *x = base_zalloc(sizeof *x);
     list_init(&x->node);

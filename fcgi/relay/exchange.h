@@ -30,6 +30,9 @@ struct request { /* what the web server sent; views into exchange.mem */
     size_t header_bytes;
 };
 
+/* What stands behind "Bearer ", or the whole header without it. */
+struct str request_bearer(const struct request *rq);
+
 enum answer_mode {
     ANSWER_NONE,   /* no answer byte from the provider yet */
     ANSWER_ERROR,  /* collecting a provider's error body */

@@ -1,5 +1,6 @@
 #include "relay/scan.h"
 
+#include "relay/dialect.h"
 #include "relay/plain.h"
 #include "relay/scan_parts.h"
 
@@ -52,9 +53,8 @@ static struct machine *machine_of(struct scan *s) {
 
 static void usage_begins(struct scan *s, struct machine *m) {
     m->usage_here = true;
-    if (s->dialect == DIALECT_ANTHROPIC)
-        return; /* merged: what message_start said stays */
-    memset(m->raw, 0, sizeof m->raw);
+    if (!dialect_ops(s->dialect)->usage_merges)
+        memset(m->raw, 0, sizeof m->raw);
 }
 
 static void usage_ends(struct scan *s, const struct machine *m) {
@@ -83,19 +83,9 @@ static bool in_array(const struct machine *m) {
 }
 
 static void take_type(struct scan *s, struct machine *m) {
-    static const struct {
-        struct str type;
-        enum dialect dialect;
-    } ends[] = {
-        {STR_INIT("message_stop"), DIALECT_ANTHROPIC},
-        {STR_INIT("response.completed"), DIALECT_OPENAI},
-        {STR_INIT("response.incomplete"), DIALECT_OPENAI},
-        {STR_INIT("response.failed"), DIALECT_OPENAI},
-    };
     struct str type = {m->word, m->word_n};
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        if (s->dialect == ends[i].dialect && str_eq(type, ends[i].type))
-            s->terminal = true;
+    for (const struct str *last = dialect_ops(s->dialect)->last_types; last && last->n; last++)
+        s->terminal |= str_eq(type, *last);
     if (str_eq(type, STR("error")))
         s->saw_error = true;
     m->audio = str_ends(type, STR("audio.delta"));
@@ -274,8 +264,7 @@ static void container_ends(struct scan *s, struct machine *m, bool array) {
     m->mode = m->depth ? MODE_AFTER : MODE_OVER;
     if (!array && place == PLACE_USAGE)
         usage_ends(s, m);
-    if (!array && s->dialect == DIALECT_GEMINI &&
-        (place == PLACE_USAGE_IN || place == PLACE_USAGE_OUT))
+    if (!array && (place == PLACE_USAGE_IN || place == PLACE_USAGE_OUT))
         modality_ends(m, place);
 }
 
@@ -442,8 +431,7 @@ void scan_feed(struct scan *s, struct str text) {
 
 void scan_finish(struct scan *s) {
     struct machine *m = machine_of(s);
-    s->saw_usage_only =
-        s->dialect == DIALECT_OPENAI && m->usage_here && m->choices && !m->choices_full;
+    s->saw_usage_only = m->usage_here && m->choices && !m->choices_full;
     if (m->usage_here && m->searches)
         s->usage.tool_searches = m->searches;
 }

@@ -18,7 +18,7 @@
 struct scan {
     enum dialect dialect;
     struct usage usage;   /* normalised; usage.reported tells whether anything was found */
-    bool saw_usage_only;  /* this document is OpenAI's usage-only chunk: "choices":[] and usage */
+    bool saw_usage_only;  /* this document has usage and an empty list of choices */
     bool saw_error;       /* this document has a top-level "error" or is an error event */
     bool terminal;        /* a terminal event was seen: [DONE], message_stop, response.completed /
                              .incomplete / .failed, a finishReason */

@@ -2,6 +2,7 @@
 
 #include "door/json.h"
 #include "relay/dialect.h"
+#include "relay/exchange.h"
 
 static const enum err rows[] = {
 #define ERR(name, http, type, code, flags, en, zh, vi) ERR_##name,
@@ -375,6 +376,45 @@ static void no_path_leaves_the_base(void **state) {
         ERR_FIELD_VALUE);
 }
 
+/* The key of a request and the dialect of its errors: what each vendor's own client sends. */
+static void a_request_is_understood_in_the_dialect_of_its_client(void **state) {
+    (void)state;
+    static const struct {
+        struct request rq;
+        enum dialect d;
+        const char *key;
+    } cases[] = {
+        {{.path = STR_INIT("/v1/chat/completions"), .authorization = STR_INIT("Bearer a")},
+         DIALECT_OPENAI,
+         "a"},
+        {{.path = STR_INIT("/v1/models"), .authorization = STR_INIT(" bearer  a ")},
+         DIALECT_OPENAI,
+         "a"},
+        {{.path = STR_INIT("/v1/nothing"), .authorization = STR_INIT("a")}, DIALECT_OPENAI, "a"},
+        {{.path = STR_INIT("/v1/models"),
+          .x_api_key = STR_INIT("b"),
+          .anthropic_version = STR_INIT("2023-06-01")},
+         DIALECT_ANTHROPIC,
+         "b"},
+        {{.path = STR_INIT("/v1/messages/count_tokens"),
+          .authorization = STR_INIT("Bearer a"),
+          .x_api_key = STR_INIT("b")},
+         DIALECT_ANTHROPIC,
+         "b"},
+        {{.path = STR_INIT("/v1beta/models"),
+          .authorization = STR_INIT("Bearer a"),
+          .x_goog_api_key = STR_INIT("c"),
+          .anthropic_version = STR_INIT("2023-06-01")},
+         DIALECT_GEMINI,
+         "c"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        enum dialect d = dialect_of_request(&cases[i].rq);
+        assert_int_equal(d, cases[i].d);
+        assert_true(str_eqc(dialect_ops(d)->key(&cases[i].rq), cases[i].key));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_error_reads_as_openais),
@@ -389,6 +429,7 @@ int main(void) {
         cmocka_unit_test(credentials_are_the_providers_own_headers),
         cmocka_unit_test(paths_join_every_kind_of_base),
         cmocka_unit_test(no_path_leaves_the_base),
+        cmocka_unit_test(a_request_is_understood_in_the_dialect_of_its_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
