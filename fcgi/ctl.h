@@ -60,6 +60,9 @@ struct ctl_option {
 must_use enum err ctl_options(struct ctl *c, struct ctl_args *a, const struct ctl_option *options,
                               size_t n, int min, int max);
 
+/* For a command without words and options: a session. */
+must_use enum err ctl_plain(struct ctl *c, struct ctl_args *a);
+
 /* --- what a handler asks for --------------------------------------------------------------------
  */
 must_use enum err ctl_conf(struct ctl *c);

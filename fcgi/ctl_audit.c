@@ -8,9 +8,7 @@
 CTL_HANDLER(ctl_audit_verify) {
     struct audit_report r;
     char said[96];
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     if (!e)
         e = audit_verify(c->db, &r, &c->fault);
     if (e)
@@ -24,9 +22,7 @@ CTL_HANDLER(ctl_audit_verify) {
 CTL_HANDLER(ctl_secrets_reseal) {
     struct reseal_report r;
     char said[160];
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     if (!e)
         e = ctl_keys(c);
     if (!e)

@@ -71,9 +71,7 @@ static enum err on_channel(void *ctx, const struct q_channel_rows *r) {
 }
 
 CTL_HANDLER(ctl_channel_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_channel_rows(c->db, on_channel, c);
 }

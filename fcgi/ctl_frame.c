@@ -113,6 +113,11 @@ enum err ctl_options(struct ctl *c, struct ctl_args *a, const struct ctl_option 
     return OK;
 }
 
+enum err ctl_plain(struct ctl *c, struct ctl_args *a) {
+    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
+    return e ? e : ctl_db(c);
+}
+
 /* --- what a handler asks for ------------------------------------------------------------------ */
 
 enum err ctl_conf(struct ctl *c) {

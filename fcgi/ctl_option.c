@@ -9,9 +9,7 @@ static enum err on_option(void *ctx, const struct q_catalog_options *r) {
 }
 
 CTL_HANDLER(ctl_option_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_catalog_options(c->db, on_option, c);
 }

@@ -92,9 +92,7 @@ static enum err on_service(void *ctx, const struct q_service_list *r) {
 }
 
 CTL_HANDLER(ctl_service_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_service_list(c->db, on_service, c);
 }

@@ -68,9 +68,7 @@ static enum err on_group(void *ctx, const struct q_catalog_groups *r) {
 }
 
 CTL_HANDLER(ctl_group_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_catalog_groups(c->db, on_group, c);
 }
@@ -134,9 +132,7 @@ static enum err on_model(void *ctx, const struct q_catalog_models *r) {
 }
 
 CTL_HANDLER(ctl_model_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_catalog_models(c->db, on_model, c);
 }

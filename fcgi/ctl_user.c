@@ -58,9 +58,7 @@ static enum err on_user(void *ctx, const struct q_user_rows *r) {
 }
 
 CTL_HANDLER(ctl_user_list) {
-    enum err e = ctl_options(c, a, NULL, 0, 0, 0);
-    if (!e)
-        e = ctl_db(c);
+    enum err e = ctl_plain(c, a);
     ctl_list(c);
     return e ? e : q_user_rows(c->db, on_user, c);
 }

@@ -58,27 +58,20 @@ enum err user_token(struct api_request *req, struct api_reply *reply, struct fau
 
 static enum err read_scopes(struct api_request *req, const struct json *list, uint64_t *out,
                             struct fault *f) {
+    struct str unknown, name;
     *out = own_scopes(req);
-    if (!list || json_type_of(list) == JSON_NULL)
+    if (!list || json_type_of(list) == JSON_NULL ||
+        (json_type_of(list) == JSON_ARRAY && !json_length(list)))
         return OK;
-    if (json_type_of(list) != JSON_ARRAY)
-        return fault_field(f, ERR_FIELD_TYPE, "scopes", "scopes must be an array of strings");
-    *out = json_length(list) ? 0 : *out;
-    for (size_t i = 0; i < json_length(list); i++) {
-        const struct json *name = json_at(list, i);
-        if (json_type_of(name) != JSON_STRING)
-            return fault_field(f, ERR_FIELD_TYPE, "scopes", "scopes must be an array of strings");
-        uint64_t bit;
-        enum err e = scopes_find(req, json_str(name), &bit);
-        if (e != OK)
-            return e;
-        if (!bit)
-            return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "%.60s", json_str(name).p);
-        if (!(req->scopes & bit))
-            return fault_field(f, ERR_SCOPE_EXCEEDED, "scopes", "%.60s", json_str(name).p);
-        *out |= bit;
-    }
-    return OK;
+    enum err e = scopes_read(req, list, out, &unknown, f);
+    if (e == OK && unknown.p)
+        return fault_field(f, ERR_SCOPE_UNKNOWN, "scopes", "%.*s",
+                           (int)(unknown.n < 60 ? unknown.n : 60), unknown.p);
+    uint64_t beyond = *out & ~req->scopes;
+    if (e != OK || !beyond)
+        return e;
+    e = scopes_name(req, __builtin_ctzll(beyond), &name);
+    return e != OK ? e : fault_field(f, ERR_SCOPE_EXCEEDED, "scopes", "%.*s", STR_ARG(name));
 }
 
 static enum err read_body(struct api_request *req, struct making *m, struct fault *f) {

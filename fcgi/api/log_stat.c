@@ -22,25 +22,17 @@ static enum err read_test_mode(struct api_request *req, bool *out, struct fault 
 
 /* --- stat ----------------------------------------------------------------------------------- */
 
+/* What rows and hours are both asked by. */
+#define FILTER(q, test, from, before)                                                       \
+    .from_s = (from), .before_s = (before), .test_mode = (test), .any_user = (q)->any_user, \
+    .user_id = (q)->user, .any_key = (q)->any_key, .key_id = (q)->key,                      \
+    .any_group = (q)->any_group, .group_id = (q)->group, .any_model = (q)->any_model,       \
+    .model = (q)->model, .any_key_name = (q)->any_key_name, .key_name = (q)->key_name
+
 static struct q_log_sum_rows_in rows_of(const struct q_log_rows_in *q, bool test, int64_t from,
                                         int64_t before) {
-    return (struct q_log_sum_rows_in){
-        .from_s = from,
-        .before_s = before,
-        .test_mode = test,
-        .any_user = q->any_user,
-        .user_id = q->user,
-        .any_key = q->any_key,
-        .key_id = q->key,
-        .any_group = q->any_group,
-        .group_id = q->group,
-        .any_model = q->any_model,
-        .model = q->model,
-        .any_key_name = q->any_key_name,
-        .key_name = q->key_name,
-        .any_channel = q->any_channel,
-        .channel_id = q->channel,
-    };
+    return (struct q_log_sum_rows_in){FILTER(q, test, from, before), .any_channel = q->any_channel,
+                                      .channel_id = q->channel};
 }
 
 static enum err add_rows(struct db *db, const struct q_log_rows_in *q, bool test, int64_t from,
@@ -57,24 +49,9 @@ static enum err add_rows(struct db *db, const struct q_log_rows_in *q, bool test
 
 static enum err add_hours(struct db *db, const struct q_log_rows_in *q, bool test, int64_t from,
                           int64_t before, int64_t *cost) {
+    struct q_log_sum_hours_in in = {FILTER(q, test, from, before)};
     struct q_log_sum_hours row;
-    enum err e = q_log_sum_hours(db,
-                                 &(struct q_log_sum_hours_in){
-                                     .from_s = from,
-                                     .before_s = before,
-                                     .test_mode = test,
-                                     .any_user = q->any_user,
-                                     .user_id = q->user,
-                                     .any_key = q->any_key,
-                                     .key_id = q->key,
-                                     .any_group = q->any_group,
-                                     .group_id = q->group,
-                                     .any_model = q->any_model,
-                                     .model = q->model,
-                                     .any_key_name = q->any_key_name,
-                                     .key_name = q->key_name,
-                                 },
-                                 &row);
+    enum err e = q_log_sum_hours(db, &in, &row);
     if (e == OK)
         *cost += row.cost;
     return e;

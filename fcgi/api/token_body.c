@@ -67,27 +67,12 @@ static enum err read_mode(const struct json *o, struct token_body *b, struct fau
     return OK;
 }
 
+/* An unknown one is refused in its turn, after the name and the others. */
 static enum err read_scopes(struct api_request *req, const struct json *o, struct token_body *b,
                             struct fault *f) {
     const struct json *list = json_get(o, "scopes");
     b->has_scopes = list && json_type_of(list) != JSON_NULL;
-    if (!b->has_scopes)
-        return OK;
-    if (json_type_of(list) != JSON_ARRAY)
-        return wrong_type("scopes", "an array of strings", f);
-    for (size_t i = 0; i < json_length(list); i++) {
-        if (json_type_of(json_at(list, i)) != JSON_STRING)
-            return wrong_type("scopes", "an array of strings", f);
-        struct str name = json_str(json_at(list, i));
-        uint64_t bit;
-        enum err e = scopes_find(req, name, &bit);
-        if (e != OK)
-            return e;
-        if (!bit) /* refused in its turn, after the name and the others */
-            b->s.unknown_scope = arena_str(req->mem, name);
-        b->s.scopes |= bit;
-    }
-    return OK;
+    return b->has_scopes ? scopes_read(req, list, &b->s.scopes, &b->s.unknown_scope, f) : OK;
 }
 
 static enum err read_budget(const struct json *o, struct budget_rule *out, struct fault *f) {

@@ -46,14 +46,11 @@ struct str arena_str(struct arena *a, struct str s) {
 }
 
 char *arena_printf(struct arena *a, const char *fmt, ...) {
-    va_list ap, again;
+    va_list ap;
     va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    size_t n = str_vlen(fmt, ap);
+    char *p = arena_alloc(a, n + 1);
+    vsnprintf(p, n + 1, fmt, ap);
     va_end(ap);
-    must(n >= 0);
-    char *p = arena_alloc(a, (size_t)n + 1);
-    vsnprintf(p, (size_t)n + 1, fmt, again);
-    va_end(again);
     return p;
 }

@@ -84,18 +84,15 @@ void buf_i64(struct buf *b, int64_t v) {
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...) {
-    va_list ap, again;
+    va_list ap;
     va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
-    must(n >= 0);
-    char *to = buf_room(b, (size_t)n);
+    size_t n = str_vlen(fmt, ap);
+    char *to = buf_room(b, n);
     if (to) {
-        vsnprintf(to, (size_t)n + 1, fmt, again);
-        b->n += (size_t)n;
+        vsnprintf(to, n + 1, fmt, ap);
+        b->n += n;
     }
-    va_end(again);
+    va_end(ap);
 }
 
 /* Puts the bytes that need no escape in one go; returns how many it took. */

@@ -1,5 +1,6 @@
 #include "util/str.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct str str_c(const char *s) {
@@ -244,4 +245,13 @@ bool str_query_get(struct str query, struct str name, struct str *value) {
         return true;
     }
     return false;
+}
+
+size_t str_vlen(const char *fmt, va_list ap) {
+    va_list copy;
+    va_copy(copy, ap);
+    int n = vsnprintf(NULL, 0, fmt, copy);
+    va_end(copy);
+    must(n >= 0);
+    return (size_t)n;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "util/base.h"
+#include <stdarg.h>
 #include <string.h>
 
 struct str {
@@ -66,3 +67,6 @@ char *str_dup(struct str s);
 ptrdiff_t str_url_decode(struct str s, char *dst, size_t cap);
 /* The raw (still encoded) value of name in a query string; false when absent. */
 bool str_query_get(struct str query, struct str name, struct str *value);
+
+/* The length of what vsnprintf would write; ap can be used again. */
+size_t str_vlen(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));

@@ -42,17 +42,7 @@ static enum err remember(void *ctx, const struct q_catalog_models *r) {
     memcpy(k->name, r->name.p, r->name.n);
     k->priced = r->price_id.has;
     k->default_max_tokens = r->default_max_tokens;
-    k->price = (struct price){.per_call = r->per_call,
-                              .call_quota = r->call_quota,
-                              .model = r->model,
-                              .completion = r->completion,
-                              .cache_read = r->cache_read,
-                              .cache_write = r->cache_write,
-                              .cache_write_1h = r->cache_write_1h,
-                              .image = r->image,
-                              .audio = r->audio,
-                              .audio_completion = r->audio_completion,
-                              .search_quota = r->search_quota};
+    k->price = catalog_price_of(r);
     map_put(&im->known, k);
     return OK;
 }

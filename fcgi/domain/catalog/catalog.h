@@ -10,6 +10,7 @@
 
 struct db;
 struct keyring;
+struct q_catalog_models;
 
 enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GEMINI, DIALECT__MAX };
 enum channel_type { CHANNEL_OPENAI, CHANNEL_ANTHROPIC, CHANNEL_GEMINI, CHANNEL_SANDBOX };
@@ -65,6 +66,8 @@ struct catalog; /* opaque: hash tables over the above */
 /* The built-in channel of test keys: always there, id 0, no row. */
 extern const struct channel catalog_sandbox;
 
+/* The price in a row; its id is 0 when the model has none. */
+struct price catalog_price_of(const struct q_catalog_models *row);
 /* Reads everything in one consistent transaction. Channel keys are unsealed with `keys`. A row that
  * makes no sense is logged (CATALOG_BAD_ROW) and left out. */
 must_use enum err catalog_load(struct db *db, const struct keyring *keys, struct catalog **out,

@@ -74,20 +74,24 @@ static enum err on_ratio(void *ctx, const struct q_catalog_ratios *r) {
                  builder_ratio(l->b, r->user_group_id, r->using_group_id, r->ratio));
 }
 
+struct price catalog_price_of(const struct q_catalog_models *r) {
+    return (struct price){.id = r->price_id.v,
+                          .per_call = r->per_call,
+                          .call_quota = r->call_quota,
+                          .model = r->model,
+                          .completion = r->completion,
+                          .cache_read = r->cache_read,
+                          .cache_write = r->cache_write,
+                          .cache_write_1h = r->cache_write_1h,
+                          .image = r->image,
+                          .audio = r->audio,
+                          .audio_completion = r->audio_completion,
+                          .search_quota = r->search_quota};
+}
+
 static enum err on_model(void *ctx, const struct q_catalog_models *r) {
     struct load *l = ctx;
-    struct price p = {.id = r->price_id.v,
-                      .per_call = r->per_call,
-                      .call_quota = r->call_quota,
-                      .model = r->model,
-                      .completion = r->completion,
-                      .cache_read = r->cache_read,
-                      .cache_write = r->cache_write,
-                      .cache_write_1h = r->cache_write_1h,
-                      .image = r->image,
-                      .audio = r->audio,
-                      .audio_completion = r->audio_completion,
-                      .search_quota = r->search_quota};
+    struct price p = catalog_price_of(r);
     struct model m = {.id = r->id,
                       .name = r->name,
                       .owned_by = r->owned_by,

@@ -99,8 +99,9 @@ static enum err read_first(struct auth *a, struct db *db, const struct asked *as
 }
 
 /* For a hash that is not in the cache, or whose picture `old` is out of date. */
-static enum err fetch(struct auth *a, struct db *db, struct str key, const uint8_t hash[32],
-                      const struct held *old, struct held **out) {
+static enum err fetch(struct auth *a, struct db *db, struct str key,
+                      const uint8_t hash[CRYPT_HASH_LEN], const struct held *old,
+                      struct held **out) {
     const struct asked ask = {key, str_of(hash, CRYPT_HASH_LEN)};
     enum err e = old ? read_again(a, db, &ask, old->caller.key_id, old->caller.user_id, out)
                      : read_first(a, db, &ask, out);

@@ -8,7 +8,7 @@
 #define UNKNOWN_MS 2000
 
 struct slot {
-    uint8_t hash[32];
+    uint8_t hash[CRYPT_HASH_LEN];
     struct held *held;  /* NULL: unknown key, or free */
     int64_t unknown_ms; /* until when it is known to be unknown */
     uint64_t used;      /* the shard's tick of the last use, 0 = free */
@@ -70,25 +70,26 @@ void caller_cache_free(struct caller_cache **c) {
     *c = NULL;
 }
 
-static struct shard *shard_of(struct caller_cache *c, const uint8_t hash[32]) {
+static struct shard *shard_of(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN]) {
     return &c->shards[hash[0] % SHARDS];
 }
 
-static struct set *set_of(struct caller_cache *c, struct shard *s, const uint8_t hash[32]) {
+static struct set *set_of(struct caller_cache *c, struct shard *s,
+                          const uint8_t hash[CRYPT_HASH_LEN]) {
     uint64_t h;
     memcpy(&h, hash + 1, sizeof h);
     return &s->sets[h % c->sets];
 }
 
-static struct slot *find(struct set *set, const uint8_t hash[32]) {
+static struct slot *find(struct set *set, const uint8_t hash[CRYPT_HASH_LEN]) {
     for (size_t w = 0; w < WAYS; w++)
-        if (set->slots[w].used && memcmp(set->slots[w].hash, hash, 32) == 0)
+        if (set->slots[w].used && memcmp(set->slots[w].hash, hash, CRYPT_HASH_LEN) == 0)
             return &set->slots[w];
     return NULL;
 }
 
-enum cached caller_cache_get(struct caller_cache *c, const uint8_t hash[32], int64_t now_ms,
-                             struct held **out) {
+enum cached caller_cache_get(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN],
+                             int64_t now_ms, struct held **out) {
     struct shard *s = shard_of(c, hash);
     LOCKED(&s->lock);
     struct slot *slot = find(set_of(c, s, hash), hash);
@@ -111,7 +112,8 @@ static struct slot *oldest(struct set *set, size_t from, size_t to) {
 }
 
 /* The first slots of a set are for unknown keys (h NULL), the others for real ones. */
-static void put(struct caller_cache *c, const uint8_t hash[32], struct held *h, int64_t until) {
+static void put(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN], struct held *h,
+                int64_t until) {
     struct held *old AUTO(held_unref) = NULL; /* freed after the lock is dropped */
     struct shard *s = shard_of(c, hash);
     LOCKED(&s->lock);
@@ -126,17 +128,18 @@ static void put(struct caller_cache *c, const uint8_t hash[32], struct held *h, 
         slot = h ? oldest(set, UNKNOWN_WAYS, WAYS) : oldest(set, 0, UNKNOWN_WAYS);
     if (slot->held)
         old = slot->held;
-    memcpy(slot->hash, hash, 32);
+    memcpy(slot->hash, hash, CRYPT_HASH_LEN);
     slot->held = h;
     slot->unknown_ms = until;
     slot->used = ++s->tick;
 }
 
-void caller_cache_put(struct caller_cache *c, const uint8_t hash[32], struct held *h) {
+void caller_cache_put(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN], struct held *h) {
     atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
     put(c, hash, h, 0);
 }
 
-void caller_cache_put_unknown(struct caller_cache *c, const uint8_t hash[32], int64_t now_ms) {
+void caller_cache_put_unknown(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN],
+                              int64_t now_ms) {
     put(c, hash, NULL, now_ms + UNKNOWN_MS);
 }

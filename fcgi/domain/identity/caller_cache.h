@@ -8,6 +8,7 @@
 #pragma once
 
 #include "domain/identity/caller.h"
+#include "door/crypt.h"
 #include "util/lock.h"
 
 #include <stdatomic.h>
@@ -31,9 +32,10 @@ void caller_cache_free(struct caller_cache **c);
 
 enum cached { CACHED_NOT, CACHED_KEY, CACHED_UNKNOWN };
 /* CACHED_KEY: a new reference in *out; whether it is current is the caller's to judge. */
-enum cached caller_cache_get(struct caller_cache *c, const uint8_t hash[32], int64_t now_ms,
-                             struct held **out);
+enum cached caller_cache_get(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN],
+                             int64_t now_ms, struct held **out);
 /* Remembers h (with a reference of its own) instead of what was there. */
-void caller_cache_put(struct caller_cache *c, const uint8_t hash[32], struct held *h);
+void caller_cache_put(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN], struct held *h);
 /* Remembers that there is no such key, for 2 seconds. */
-void caller_cache_put_unknown(struct caller_cache *c, const uint8_t hash[32], int64_t now_ms);
+void caller_cache_put_unknown(struct caller_cache *c, const uint8_t hash[CRYPT_HASH_LEN],
+                              int64_t now_ms);

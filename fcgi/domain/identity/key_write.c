@@ -46,26 +46,23 @@ static enum err put_budget(struct db *db, int64_t key_id, const struct budget_ru
                         NULL);
 }
 
+/* What a key is made with and what an update overwrites. */
+#define EDITABLE(s)                                                                        \
+    .name = (s)->name, .expires_at = (s)->expires_at, .unlimited = (s)->unlimited_quota,   \
+    .model_limits_enabled = (s)->model_limits_enabled, .model_limits = (s)->model_limits,  \
+    .allow_ips = (s)->allow_ips, .key_group = (s)->group, .auto_groups = (s)->auto_groups, \
+    .cross_group_retry = (s)->cross_group_retry, .scopes = (int64_t)(s)->scopes,           \
+    .rpm_limit = (s)->rpm_limit, .tpm_limit = (s)->tpm_limit,                              \
+    .concurrency_limit = (s)->concurrency_limit
+
 static enum err insert_row(struct db *db, const struct key_new *k, int64_t *id) {
     const struct key_settings *s = k->s;
     struct db_done done;
     enum err e = q_key_insert(db,
                               &(struct q_key_insert_in){
                                   .user_id = k->user_id,
-                                  .name = s->name,
                                   .test_mode = s->test_mode,
-                                  .expires_at = s->expires_at,
-                                  .unlimited = s->unlimited_quota,
-                                  .model_limits_enabled = s->model_limits_enabled,
-                                  .model_limits = s->model_limits,
-                                  .allow_ips = s->allow_ips,
-                                  .key_group = s->group,
-                                  .auto_groups = s->auto_groups,
-                                  .cross_group_retry = s->cross_group_retry,
-                                  .scopes = (int64_t)s->scopes,
-                                  .rpm_limit = s->rpm_limit,
-                                  .tpm_limit = s->tpm_limit,
-                                  .concurrency_limit = s->concurrency_limit,
+                                  EDITABLE(s),
                                   .created_at = clock_unix_s(),
                               },
                               &done);
@@ -144,20 +141,8 @@ enum err key_update(struct db *db, const struct key_view *before, const struct k
                     bool disabled, struct key_quota quota) {
     enum err e = q_key_update(db,
                               &(struct q_key_update_in){
-                                  .name = s->name,
                                   .disabled = disabled,
-                                  .expires_at = s->expires_at,
-                                  .unlimited = s->unlimited_quota,
-                                  .model_limits_enabled = s->model_limits_enabled,
-                                  .model_limits = s->model_limits,
-                                  .allow_ips = s->allow_ips,
-                                  .key_group = s->group,
-                                  .auto_groups = s->auto_groups,
-                                  .cross_group_retry = s->cross_group_retry,
-                                  .scopes = (int64_t)s->scopes,
-                                  .rpm_limit = s->rpm_limit,
-                                  .tpm_limit = s->tpm_limit,
-                                  .concurrency_limit = s->concurrency_limit,
+                                  EDITABLE(s),
                                   .id = before->id,
                               },
                               NULL);
