@@ -2,6 +2,7 @@
  *
  *   cc -O2 -o load load.c && load PORT PATH CONNECTIONS SECONDS BODY_FILE KEYS_FILE [HEADERS]
  *
+ * SECONDS "500x" means 500 requests in all.
  * Each request carries a key drawn at random from KEYS_FILE (one a line), and HEADERS, whole
  * lines with their ends. Prints one line of JSON:
  * answers (2xx, complete), errors, seconds, and p50, p90, p99 of the time to the end in ms.
@@ -44,6 +45,7 @@ struct load {
     size_t n_keys;
     uint64_t seed;
     int64_t until_us;
+    size_t left; /* requests to begin, when not the time but their number is given */
     uint32_t *samples;
     size_t n_samples, errors;
 };
@@ -132,7 +134,7 @@ static void end_answer(struct load *l, struct connection *c) {
         l->errors++;
     else if (l->n_samples < SAMPLES_MAX)
         l->samples[l->n_samples++] = (uint32_t)(now - c->started_us);
-    if (now < l->until_us) {
+    if (l->left ? --l->left > 0 : now < l->until_us) {
         start(l, c);
         return;
     }
@@ -233,7 +235,10 @@ int main(int argc, char **argv) {
     l.epoll = epoll_create1(0);
     int64_t from = now_us();
     l.seed = (uint64_t)from | 1;
-    l.until_us = from + (int64_t)(strtod(argv[4], NULL) * 1e6);
+    if (strchr(argv[4], 'x'))
+        l.left = strtoul(argv[4], NULL, 10);
+    else
+        l.until_us = from + (int64_t)(strtod(argv[4], NULL) * 1e6);
     struct connection *all = calloc((size_t)n, sizeof *all);
     for (int i = 0; i < n; i++)
         open_connection(&l, &all[i]);

@@ -1,7 +1,8 @@
 """profile_calls.py - `bench profile`: instructions a metered request takes, by thread and function, held to budget.json.
 
-One worker runs under callgrind and answers one connection. Instructions do not depend on the machine's other work, so the
-budget is narrow: a thread that needs 5 % more fails, and so does one that needs 5 % less, until the table says so.
+One worker runs under callgrind and answers a fixed number of calls on one connection, with the plainest variants of libc's
+functions, so that neither the machine's other work nor its processor counts and the budget can be narrow: a thread that needs
+5 % more fails, and so does one that needs 5 % less, until the table says so. Each thread's share by floor stands beside it.
 """
 import collections
 import glob
@@ -13,6 +14,11 @@ import subprocess
 from bench_site import HERE, Site
 
 WITHIN = 0.05
+WARM_UP, CALLS = "200x", "1000x"
+# What any x86-64 has; valgrind shows the program the processor it runs on.
+BASELINE = ",".join(f"-{f}" for f in ("AVX2", "AVX", "AVX_Fast_Unaligned_Load", "BMI1", "BMI2", "ERMS", "FSRM", "LZCNT", "MOVBE", "POPCNT", "RTM",
+                                      "SSE4_1", "SSE4_2", "SSSE3", "Fast_Unaligned_Copy", "Prefer_No_VZEROUPPER"))
+FLOORS = ("util", "door", "domain", "relay", "api", "app")
 THREADS = {"front": "front_main", "loop": "loop_main", "writer": "writer_main", "ledger": "ledger_run"}
 
 
@@ -27,38 +33,50 @@ class ProfiledSite(Site):
             f.write("#!/bin/sh\nexec valgrind -q --tool=callgrind --separate-threads=yes --callgrind-out-file="
                     f"'{self.dir}/profile.%p' '{real}/tollgate.fcgi' \"$@\"\n")
         self.env["TOLLGATE_BUILD"] = wrapped
+        self.env["GLIBC_TUNABLES"] = f"glibc.cpu.hwcaps={BASELINE}:glibc.cpu.x86_rep_movsb_threshold=1000000"
         super().start()
 
     def control(self, option):
         subprocess.run(["callgrind_control", option, str(self.worker_pids()[0])], check=True, capture_output=True)
 
 
+def floor_of(source, library):
+    """The program's own floor, else the library's name."""
+    of = re.search(r"/fcgi/(\w+)/", source or "")
+    return of.group(1) if of and of.group(1) in FLOORS else re.sub(r"\.so.*", "", os.path.basename(library or "?"))
+
+
 def read_profile(path):
-    """Instructions of each function itself; what it called stands in a line behind calls= and is left out."""
-    names, cost, function, skip = {}, collections.Counter(), None, False
+    """Instructions of each function itself, and of each floor or library; what it called stands behind calls= and is left out.
+    Names are told once and then referred to by number; those of callees (cfn, cfi, cob) share the callers' numbers."""
+    names, at, calls = {}, {"ob": None, "fl": None, "fn": None}, False
+    functions, floors = collections.Counter(), collections.Counter()
     for line in open(path, encoding="utf-8", errors="replace"):
-        if line.startswith("fn="):
-            number, name = re.match(r"fn=(\(\d+\))(?: (.*))?", line).groups()
-            function = names.setdefault(number, name)
-        elif line.startswith("cfn="):
-            number, name = re.match(r"cfn=(\(\d+\))(?: (.*))?", line).groups()
-            names.setdefault(number, name)
+        told = re.match(r"(c?)(ob|fl|fi|fe|fn)=(\(\d+\))(?: (.*))?", line)
+        if told:
+            callee, kind, number, name = told.groups()
+            kind = "fl" if kind in ("fi", "fe") else kind
+            name = names.setdefault(kind + number, name)
+            if not callee:
+                at[kind] = name
         elif line.startswith("calls="):
-            skip = True
+            calls = True
         elif re.match(r"[0-9+*-]", line):
-            if not skip and function:
-                cost[function] += int(line.split()[1])
-            skip = False
-    return cost
+            if not calls and at["fn"]:
+                functions[at["fn"]] += int(line.split()[1])
+                floors[floor_of(at["fl"], at["ob"])] += int(line.split()[1])
+            calls = False
+    return functions, floors
 
 
 def by_thread(folder):
-    threads = {name: collections.Counter() for name in THREADS}
+    threads = {name: (collections.Counter(), collections.Counter()) for name in THREADS}
     for path in glob.glob(f"{folder}/profile.*-[0-9]*"):
-        cost = read_profile(path)
+        cost, floors = read_profile(path)
         for name, main in THREADS.items():
             if any(f.split("'")[0] == main for f in cost):
-                threads[name] += cost
+                threads[name][0].update(cost)
+                threads[name][1].update(floors)
     return threads
 
 
@@ -66,9 +84,9 @@ def measure(args):
     with ProfiledSite(args) as site:
         site.channel("bench", "bench-model", site.provider)
         keys = [site.vars["TOLLGATE_API_KEY"]]
-        site.load(site.port, 1, args.seconds, keys)
+        site.load(site.port, 1, WARM_UP, keys)
         site.control("-z")
-        answers = site.load(site.port, 1, args.seconds * 2, keys)["answers"]
+        answers = site.load(site.port, 1, CALLS, keys)["answers"]
         site.control("-d")
         return answers, by_thread(site.dir)
 
@@ -80,10 +98,11 @@ def run(args):
         budget = json.load(f)
     result = {"section": "profile", "title": "Instructions a metered request takes, by thread", "answers": answers, "threads": {},
               "bars": [], "ok": answers > 100}
-    for name, cost in threads.items():
+    for name, (cost, floors) in threads.items():
         each = sum(cost.values()) / answers
         top = {f: round(n / answers) for f, n in cost.most_common(12)}
-        result["threads"][name] = {"instructions": round(each), "budget": budget.get(name), "functions": top}
+        shares = {f: round(n / answers) for f, n in floors.most_common()}
+        result["threads"][name] = {"instructions": round(each), "budget": budget.get(name), "floors": shares, "functions": top}
         result["bars"].append((f"gateway {name}", each, f"{each:,.0f}"))
         verdict = ""
         if name in budget:
@@ -91,6 +110,7 @@ def run(args):
             result["ok"] &= fits
             verdict = f"  budget {budget[name]}: {'ok' if fits else 'FAILED, tests/bench/budget.json says otherwise'}"
         print(f"{name:8}{each:10.0f} instructions a request{verdict}")
+        print("    " + ", ".join(f"{f} {n}" for f, n in shares.items() if n > each / 100))
         for f, n in top.items():
             print(f"    {n:8} {f}")
     return result

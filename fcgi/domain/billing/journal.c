@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* What one ended call needs at most; space for every call under way is allocated before it is
  * opened, so that a full disk refuses new calls and never loses the end of an old one. */
 #define END_MAX ((int64_t)(sizeof(struct bill) + 64))
 #define GROW_BYTES (INT64_C(1) << 20)
+#define WINDOW_STEP (INT64_C(64) << 10) /* a multiple of any page's size */
 
 /* A full segment that is kept until `last_seq` is in the database. */
 struct segment {
@@ -26,21 +28,13 @@ struct journal {
     int lock_fd, fd;
     uint64_t number, next_serial, last_seq;
     int64_t bytes, allocated, old_bytes;
+    char *window; /* the segment's allocated end: what is written there is in the page cache */
+    int64_t window_at, window_n;
     int64_t n_open;
     struct list old;  /* of struct segment, oldest first */
     struct list open; /* of struct opened */
     struct buf scratch;
 };
-
-static bool write_all(struct journal *j, struct str bytes) {
-    ssize_t n = pwrite(j->fd, bytes.p, bytes.n, j->bytes);
-    if (n != (ssize_t)bytes.n) /* a partial record is overwritten by the next one */
-        return false;
-    if (j->conf.sync && fdatasync(j->fd) != 0)
-        return false;
-    j->bytes += n;
-    return true;
-}
 
 /* True when `more` bytes and the ends of all calls under way fit into fd, `bytes` long. */
 static bool make_room(const struct journal *j, int fd, int64_t bytes, int64_t more,
@@ -52,6 +46,47 @@ static bool make_room(const struct journal *j, int fd, int64_t bytes, int64_t mo
     if (posix_fallocate(fd, *allocated, to - *allocated) != 0)
         return false;
     *allocated = to;
+    return true;
+}
+
+static void close_window(struct journal *j) {
+    if (j->window)
+        munmap(j->window, (size_t)j->window_n);
+    j->window = NULL;
+}
+
+/* Where the next `n` bytes go; NULL when there is no room for them. */
+static char *next_bytes(struct journal *j, int64_t n) {
+    if (j->bytes + n > j->allocated && !make_room(j, j->fd, j->bytes, n, &j->allocated))
+        return NULL;
+    if (!j->window || j->bytes + n > j->window_at + j->window_n) {
+        close_window(j);
+        j->window_at = j->bytes / WINDOW_STEP * WINDOW_STEP;
+        j->window_n = j->allocated - j->window_at;
+        void *p =
+            mmap(NULL, (size_t)j->window_n, PROT_WRITE, MAP_SHARED, j->fd, (off_t)j->window_at);
+        if (p == MAP_FAILED)
+            return NULL;
+        j->window = p;
+    }
+    return j->window + (j->bytes - j->window_at);
+}
+
+/* Into the page cache without a system call, which the fronts would queue for. Who dies here leaves
+ * no record: the frame that begins the bytes is written last, and without it a segment ends. */
+static bool write_all(struct journal *j, struct str bytes) {
+    char *to = next_bytes(j, (int64_t)bytes.n);
+    if (!to)
+        return false;
+    size_t head = bytes.n < JOURNAL_FRAME ? bytes.n : JOURNAL_FRAME;
+    memcpy(to + head, bytes.p + head, bytes.n - head);
+    __atomic_signal_fence(__ATOMIC_RELEASE);
+    memcpy(to, bytes.p, head);
+    if (j->conf.sync && fdatasync(j->fd) != 0) {
+        memset(to, 0, bytes.n); /* refused, so it must not be found */
+        return false;
+    }
+    j->bytes += (int64_t)bytes.n;
     return true;
 }
 
@@ -85,6 +120,7 @@ static void start_segment(struct journal *j) {
         *s = (struct segment){.number = j->number, .last_seq = j->last_seq, .bytes = j->bytes};
         list_push(&j->old, &s->node);
         j->old_bytes += j->bytes;
+        close_window(j);
         close(j->fd);
     }
     j->fd = fd;
@@ -136,6 +172,7 @@ void journal_close(struct journal **jp, bool done) {
             free(s);
         }
     }
+    close_window(j);
     base_closep(&j->fd);
     if (done && j->lock_fd >= 0)
         journal_file_remove(j->dir, j->conf.worker_id);

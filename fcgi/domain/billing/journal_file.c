@@ -25,6 +25,8 @@ struct frame {
     uint32_t kind;
 };
 
+static_assert(sizeof(struct frame) == JOURNAL_FRAME, "the frame's size is part of the format");
+
 static void lock_path(char path[JOURNAL_PATH_MAX], const char *dir, int64_t worker,
                       const char *ending) {
     int n = snprintf(path, JOURNAL_PATH_MAX, "%s/%016" PRIx64 ".%s", dir, (uint64_t)worker, ending);

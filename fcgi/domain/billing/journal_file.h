@@ -5,6 +5,7 @@
 #include "util/buf.h"
 
 #define JOURNAL_PATH_MAX 600
+#define JOURNAL_FRAME 12 /* bytes before a record's payload; all zero: nothing was written here */
 
 enum journal_kind { JOURNAL_OPENED = 1, JOURNAL_ENDED = 2 };
 
