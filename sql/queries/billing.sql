@@ -103,6 +103,12 @@ UPDATE leases SET recall = FALSE WHERE worker_id = ? AND kind = ? AND owner_id =
 -- in: worker_id:i64
 DELETE FROM leases WHERE worker_id = ? AND amount = 0 AND settled = 0;
 
+-- What an unlimited key spent has no allowance until it is first moved to one.
+-- name: lease_release_new :exec
+-- in: worker_id:i64
+INSERT IGNORE INTO allowances (kind, owner_id, period)
+SELECT kind, owner_id, period FROM leases WHERE worker_id = ?;
+
 -- name: lease_release :exec
 -- in: worker_id:i64
 UPDATE allowances a JOIN leases l
@@ -117,9 +123,9 @@ DELETE FROM leases WHERE worker_id = ?;
 -- Ledgers: the workers that keep journals.
 
 -- name: ledger_add :exec
--- in: worker_id:i64 host:str
-INSERT INTO ledgers (worker_id, host, joined_s, beat_s)
-VALUES (?, ?, UNIX_TIMESTAMP(), UNIX_TIMESTAMP())
+-- in: worker_id:i64 host:str limits_id:i64
+INSERT INTO ledgers (worker_id, host, limits_id, joined_s, beat_s)
+VALUES (?, ?, ?, UNIX_TIMESTAMP(), UNIX_TIMESTAMP())
 ON DUPLICATE KEY UPDATE state = 1, beat_s = VALUES(beat_s);
 
 -- name: ledger_beat :exec
@@ -147,11 +153,6 @@ SELECT worker_id FROM ledgers WHERE state = 1 AND beat_s < UNIX_TIMESTAMP() - ?;
 -- name: ledger_lose :exec
 -- in: worker_id:i64 older_s:i64
 UPDATE ledgers SET state = 2 WHERE worker_id = ? AND state = 1 AND beat_s < UNIX_TIMESTAMP() - ?;
-
--- name: ledger_hosts :many
--- in: newer_s:i64
--- out: host:str
-SELECT DISTINCT host FROM ledgers WHERE state = 1 AND beat_s >= UNIX_TIMESTAMP() - ? ORDER BY host;
 
 -- name: ledger_prune :exec
 -- in: older_s:i64

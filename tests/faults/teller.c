@@ -8,8 +8,9 @@
  *   teller SOCKET DB reconcile [repair]               exit 1 and a list when something is broken
  *
  * work: threads=8 keys=1 user=1 price=7 hold=0 seconds=0 (0 = until refused) pause=0 (us) fail=0
- * (%) unlimited=0 clamp=0 budget=0 rpm=0 concurrency=0 ttl=300 idle=30 log=FILE (request ids
- * answered) sync=0 (journal.sync) Prints "ok N quota N rate N away N other N synced N".
+ * (%) unlimited=0 clamp=0 budget=0 rpm=0 tpm=0 concurrency=0 calls=0 (so many answers and no more)
+ * ttl=300 idle=30 log=FILE (request ids answered) times=FILE (begin and end of each call, us)
+ * sync=0 (journal.sync). Prints "ok N quota N rate N away N other N synced N".
  */
 #include "domain/billing/billing.h"
 #include "domain/billing/credit.h"
@@ -35,15 +36,15 @@ static const char *db_socket, *db_name;
 static char db_user[64];
 
 static struct {
-    int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm,
-        concurrency, ttl, idle, journal_max, clamp, odd, sync;
-    const char *log;
+    int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm, tpm,
+        concurrency, calls, ttl, idle, journal_max, clamp, odd, sync;
+    const char *log, *times;
 } opt = {.threads = 8, .keys = 1, .user = 1, .price = 7, .ttl = 300, .idle = 30};
 
 static struct billing *billing;
 static _Atomic bool stop;
-static _Atomic int64_t n_ok, n_quota, n_rate, n_away, n_other, n_synced;
-static int log_fd = -1;
+static _Atomic int64_t n_begun, n_ok, n_quota, n_rate, n_away, n_other, n_synced;
+static int log_fd = -1, times_fd = -1;
 
 /* The C library's, counted: what a power cut would do can not be tried here. */
 int fdatasync(int fd) {
@@ -133,6 +134,12 @@ static void note_answered(struct str id) {
     must(log_fd < 0 || write(log_fd, line, (size_t)n) == n);
 }
 
+static void note_times(int64_t began_us) {
+    char line[64];
+    int n = snprintf(line, sizeof line, "%" PRId64 " %" PRId64 "\n", began_us, clock_mono_us());
+    must(times_fd < 0 || write(times_fd, line, (size_t)n) == n);
+}
+
 static void count(enum err e) {
     if (e == OK)
         n_ok++;
@@ -160,6 +167,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                                   .user_id = opt.user,
                                   .unlimited_quota = opt.unlimited,
                                   .rpm_limit = opt.rpm,
+                                  .tpm_limit = opt.tpm,
                                   .concurrency_limit = opt.concurrency,
                                   .budgets = &rule,
                                   .n_budgets = opt.budget ? 1 : 0};
@@ -179,6 +187,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                               &h, NULL);
     if (e)
         return e;
+    int64_t began_us = clock_mono_us();
     if (opt.pause)
         usleep((useconds_t)(roll % (unsigned)opt.pause));
     bool fails = (int64_t)(roll / 7 % 100) < opt.fail;
@@ -193,6 +202,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                         .started_us = started,
                         .user_id = opt.user,
                         .key_id = caller.key_id};
+    note_times(began_us);
     billing_settle(billing, &h, &o);
     must(o.cost == (fails ? 0 : most + 1));
     if (!fails)
@@ -208,6 +218,10 @@ static void *work_thread(void *arg) {
         int n = snprintf(id, sizeof id, "%d-%d-%" PRId64, getpid(), (int)(uintptr_t)arg, i);
         if (opt.odd && i % opt.odd == 0)
             n = snprintf(id, sizeof id, "\xc3\xa9");
+        if (opt.calls && atomic_fetch_add(&n_begun, 1) >= opt.calls) {
+            usleep(10000);
+            continue;
+        }
         enum err e = one_call(db, &seed, str_of(id, (size_t)n));
         count(e);
         if (!opt.seconds && e && e != ERR_DB_AWAY && e != ERR_JOURNAL_FULL)
@@ -233,12 +247,15 @@ static void parse(char **a) {
                  {"pause", &opt.pause},     {"fail", &opt.fail}, {"unlimited", &opt.unlimited},
                  {"budget", &opt.budget},   {"rpm", &opt.rpm},   {"concurrency", &opt.concurrency},
                  {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max},
-                 {"clamp", &opt.clamp},     {"odd", &opt.odd},   {"sync", &opt.sync}};
+                 {"clamp", &opt.clamp},     {"odd", &opt.odd},   {"tpm", &opt.tpm},
+                 {"calls", &opt.calls},     {"sync", &opt.sync}};
     for (; *a; a++) {
         struct str rest = str_c(*a), name;
         must(str_cut(&rest, '=', &name));
         if (str_eqc(name, "log"))
             opt.log = rest.p;
+        if (str_eqc(name, "times"))
+            opt.times = rest.p;
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
             if (str_eqc(name, names[i].name))
                 must(str_i64(rest, names[i].to));
@@ -268,6 +285,8 @@ static int work(const char *run_dir, char **a) {
         conf.journal_max = opt.journal_max;
     if (opt.log)
         log_fd = open(opt.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (opt.times)
+        times_fd = open(opt.times, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     signal(SIGTERM, on_term);
     billing = billing_new(in_force);
     pthread_t ledger, threads[256];

@@ -1,6 +1,7 @@
 #include "domain/billing/billing.h"
 
 #include "domain/billing/credit.h"
+#include "domain/billing/share.h"
 #include "domain/billing/state.h"
 #include "domain/billing/zone.h"
 #include "domain/identity/caller.h"
@@ -188,8 +189,18 @@ static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const
     return later ? away(f) : fault_set(f, e, NULL);
 }
 
-static enum err take_limits(struct billing *b, const struct hold_ask *ask, struct hold *h,
-                            struct fault *f) {
+/* Other hosts may have what is lacking here. */
+static enum err draw_share(struct billing *b, struct db *db, const struct limit_rule *r,
+                           int64_t tokens, int64_t deadline) {
+    if (!may_ask(b))
+        return ERR_DB_AWAY;
+    enum err e = share_draw(b->limits, db, r, tokens, b->conf()->lease_ttl, deadline);
+    b->ask_again_ms = e == ERR_DB_AWAY ? clock_mono_ms() + ASK_AGAIN_MS : 0;
+    return e;
+}
+
+static enum err take_limits(struct billing *b, struct db *db, const struct hold_ask *ask,
+                            struct hold *h, struct fault *f) {
     const struct caller *c = ask->caller;
     const struct group *g = ask->group;
     const struct limit_rule rules[] = {
@@ -198,8 +209,23 @@ static enum err take_limits(struct billing *b, const struct hold_ask *ask, struc
          g ? g->concurrency_limit : 0},
     };
     static_assert(ARRAY_LEN(rules) <= LIMIT_RULES_MAX, "more rules than seats");
-    return limits_take(b->limits, rules, ARRAY_LEN(rules), ask->prompt_tokens + ask->max_completion,
-                       &h->seats, ask->report, f);
+    int64_t tokens = ask->prompt_tokens + ask->max_completion, deadline = 0;
+    for (;;) {
+        const struct limit_rule *lacking;
+        enum err e = limits_take(b->limits, rules, ARRAY_LEN(rules), tokens, &h->seats, ask->report,
+                                 &lacking, f);
+        if (!lacking)
+            return e;
+        int64_t now = clock_mono_ms();
+        deadline = deadline ? deadline : now + SHARE_WAIT_MS;
+        enum err drawn = now < deadline ? draw_share(b, db, lacking, tokens, deadline) : e;
+        if (drawn == ERR_RATE_LIMIT)
+            return e;
+        if (drawn)
+            return away(f);
+        if (f)
+            f->retry_after_s = 0;
+    }
 }
 
 static void fill_opened(const struct billing *b, const struct hold_ask *ask, struct hold *h) {
@@ -331,7 +357,7 @@ enum err billing_hold(struct billing *b, struct db *db, const struct hold_ask *a
     if (e)
         return e;
     struct hold *h = base_zalloc(sizeof *h);
-    e = take_limits(b, ask, h, f);
+    e = take_limits(b, db, ask, h, f);
     if (!e) {
         fill_opened(b, ask, h);
         e = hold_clamped(b, db, ask, h, f);

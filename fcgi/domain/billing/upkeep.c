@@ -1,6 +1,7 @@
 #include "domain/billing/state.h"
 
 #include "domain/billing/partition.h"
+#include "domain/billing/share.h"
 #include "door/conf.h"
 #include "door/queries.h"
 #include "util/clock.h"
@@ -22,7 +23,6 @@
 #define RETRY_MONTHS_MS 60000
 #define GRACE_MS 10000 /* leases are not spent any more this long before others may take them */
 #define DEAD_BATCH 500
-#define HOSTS_MAX 256
 
 /* --- months --------------------------------------------------------------------------------- */
 
@@ -39,33 +39,15 @@ static void keep_months(struct billing *b, struct db *db, struct upkeep *u) {
 
 /* --- being alive ---------------------------------------------------------------------------- */
 
-struct hosts {
-    const char *own;
-    int n, rank;
-};
-
-static enum err see_host(void *ctx, const struct q_ledger_hosts *row) {
-    struct hosts *h = ctx;
-    if (str_cmp(row->host, str_c(h->own)) < 0)
-        h->rank++;
-    h->n++;
-    return OK;
-}
-
-static void share_limits(struct billing *b, struct db *db) {
-    struct hosts h = {.own = b->host};
-    if (q_ledger_hosts(db, &(struct q_ledger_hosts_in){30}, see_host, &h) != OK)
-        return;
-    limits_share(b->limits, h.rank < h.n ? h.rank : 0, h.n ? h.n : 1);
-}
-
 struct release {
     int64_t worker, state;
 };
 
 static enum err run_release(struct db *db, void *ctx) {
     const struct release *r = ctx;
-    enum err e = q_lease_release(db, &(struct q_lease_release_in){r->worker}, NULL);
+    enum err e = q_lease_release_new(db, &(struct q_lease_release_new_in){r->worker}, NULL);
+    if (!e)
+        e = q_lease_release(db, &(struct q_lease_release_in){r->worker}, NULL);
     if (!e)
         e = q_lease_release_rows(db, &(struct q_lease_release_rows_in){r->worker}, NULL);
     if (!e)
@@ -85,7 +67,9 @@ static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
     if (u->joined)
         e = q_ledger_beat(db, &(struct q_ledger_beat_in){b->bank.worker}, &done);
     if (!e && !done.affected) {
-        e = q_ledger_add(db, &(struct q_ledger_add_in){b->bank.worker, str_c(b->host)}, NULL);
+        e = q_ledger_add(
+            db, &(struct q_ledger_add_in){b->bank.worker, str_c(b->host), limits_host(b->limits)},
+            NULL);
         if (!e && u->joined) /* we were silent for so long that our leases were taken back */
             e = release(db, b->bank.worker, LEDGER_ALIVE);
         if (!e && u->joined) {
@@ -100,7 +84,7 @@ static enum err beat(struct billing *b, struct db *db, struct upkeep *u) {
     u->joined = true;
     b->good_until_ms = asked + b->conf()->lease_ttl - GRACE_MS;
     u->beat_ms = asked + BEAT_MS;
-    share_limits(b, db);
+    limits_alive(b->limits, asked, b->conf()->lease_ttl - GRACE_MS);
     return OK;
 }
 
@@ -201,6 +185,7 @@ static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
 }
 
 static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
+    share_tidy(b->limits, db, b->conf()->lease_ttl);
     leases_sweep(&b->leases, clock_mono_ms() - b->conf()->lease_idle);
     enum err e = q_ledger_prune(db, &(struct q_ledger_prune_in){LEDGERS_KEPT_S}, NULL);
     if (!e && q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
@@ -316,6 +301,7 @@ void upkeep_tick(struct billing *b, struct db *db, struct upkeep *u, bool rung) 
         return;
     if (rung || u->again || now >= u->recall_ms)
         answer_recalls(b, db, u);
+    share_answer(b->limits, db);
     if (rung || now >= u->adopt_ms)
         adopt_all(b, db, u);
     if (now >= u->idle_ms)
