@@ -40,6 +40,7 @@ static const struct sandbox_route *const routes[] = {
     [DIALECT_ANTHROPIC] = anthropic,
     [DIALECT_GEMINI] = gemini,
 };
+static_assert(ARRAY_LEN(routes) == DIALECT__MAX, "a dialect has no row");
 
 static void job_free(struct sandbox_job *job) {
     buf_free(&job->prompt);

@@ -16,6 +16,7 @@ static const struct {
     [CHANNEL_GEMINI] = {"gemini", "https://generativelanguage.googleapis.com"},
     [CHANNEL_SANDBOX] = {"sandbox", ""},
 };
+static_assert(ARRAY_LEN(types) == CHANNEL__MAX, "a type of channel has no row");
 
 bool channel_type_parse(struct str name, enum channel_type *type) {
     for (size_t i = 0; i < ARRAY_LEN(types); i++)

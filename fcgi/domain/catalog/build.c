@@ -128,7 +128,7 @@ const char *builder_channel(struct builder *b, const struct channel *ch) {
     struct catalog *c = b->c;
     if (ch->id <= 0 || catalog_channel(c, ch->id))
         return "duplicate channel";
-    if (ch->type > CHANNEL_SANDBOX)
+    if (ch->type >= CHANNEL__MAX)
         return "unknown channel type";
     if (ch->n_keys == 0)
         return "no usable key";

@@ -13,7 +13,13 @@ struct keyring;
 struct q_catalog_models;
 
 enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GEMINI, DIALECT__MAX };
-enum channel_type { CHANNEL_OPENAI, CHANNEL_ANTHROPIC, CHANNEL_GEMINI, CHANNEL_SANDBOX };
+enum channel_type {
+    CHANNEL_OPENAI,
+    CHANNEL_ANTHROPIC,
+    CHANNEL_GEMINI,
+    CHANNEL_SANDBOX,
+    CHANNEL__MAX
+};
 enum leave_policy { LEAVE_CANCEL, LEAVE_DRAIN }; /* when the client leaves mid-stream */
 
 struct model_map { /* a channel's "model_mapping": request name -> provider's name */

@@ -104,7 +104,7 @@ static enum err on_model(void *ctx, const struct q_catalog_models *r) {
 
 static enum err on_channel(void *ctx, const struct q_catalog_channels *r) {
     struct load *l = ctx;
-    if (r->type < 0 || r->type > CHANNEL_SANDBOX)
+    if (r->type < 0 || r->type >= CHANNEL__MAX)
         return judge(l, "channels", r->id, "unknown channel type");
     if (r->weight < 0 || r->weight > UINT32_MAX)
         return judge(l, "channels", r->id, "weight out of range");
