@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { operations } from './lib/openapi.mjs';
-import { Stack, eventually, printed } from './lib/stack.mjs';
+import { Stack, eventually, printed, root } from './lib/stack.mjs';
 
 /** The way to the database, which can be cut. */
 class Wire {
@@ -220,6 +220,42 @@ test('behind a trusted proxy the allowlist judges the address it forwards', asyn
   }
 });
 
+test('behind a web server that knows its proxies the allowlist judges the address that it names', async () => {
+  const knows = (text) => `${text}\nserver.modules += ( "mod_extforward" )\nextforward.forwarder = ( "127.0.0.1" => "trust", "10.0.0.0/8" => "trust" )\n`;
+  const t = await Stack.start({ channels: false, lighttpd: knows });
+  try {
+    const { key } = (await t.request('POST', '/api/token?return=1', { headers: { authorization: t.token }, body: { name: 'x', unlimited_quota: true, allow_ips: '198.51.100.0/24' } })).json.data;
+    t.secret(key);
+    for (const [forwarded, status] of [['198.51.100.7', 200], ['203.0.113.1', 403], ['198.51.100.7, 203.0.113.1', 403], ['203.0.113.1, 198.51.100.7', 200], ['198.51.100.7, 10.1.2.3', 200]]) {
+      assert.equal((await t.get('/v1/models', { key, headers: { 'x-forwarded-for': forwarded } })).status, status, forwarded);
+    }
+  } finally {
+    await t.stop();
+  }
+});
+
+test('a personal access token shows when and from where it was last used', async () => {
+  const made = (await api('POST', '/api/user/tokens', { name: 'watched', scopes: ['keys:read'] })).json.data;
+  s.secret(made.key);
+  const shown = async () => (await api('GET', '/api/user/tokens')).json.data.find((t) => t.id === made.id);
+  assert.deepEqual([(await shown()).last_used_time, (await shown()).last_used_ip], [0, '']);
+  assert.equal((await s.get('/api/token', { headers: { authorization: made.key } })).status, 200);
+  const used = await shown();
+  assert.ok(used.last_used_time >= Date.now() / 1000 - 60);
+  assert.deepEqual([used.last_used_ip, used.scopes], ['127.0.0.1', ['keys:read']]);
+  for (const [method, target] of [['POST', '/api/token'], ['GET', '/api/log/self'], ['GET', '/api/user/tokens'], ['DELETE', '/api/token/1']]) {
+    const r = await s.request(method, target, { headers: { authorization: made.key }, body: method === 'POST' ? {} : null });
+    assert.deepEqual([r.status, r.json.code], [403, 'scope_missing'], `${method} ${target}`);
+  }
+});
+
+test('the scanners\' expression of the documentation finds this site\'s keys', async () => {
+  const text = fs.readFileSync(path.join(root, 'docs/leaked-keys.md'), 'utf8');
+  const expressions = [...text.matchAll(/^(\\b.*\\b)$/gm)].map((m) => new RegExp(m[1]));
+  for (const key of [s.key, s.testKey]) assert.equal(expressions.filter((e) => e.exec(`KEY="${key}"`)?.[0] === key).length, 1);
+  for (const no of ['sk-proj-abc', 'sk-', `${s.key}x`]) assert.ok(!expressions.some((e) => e.test(no)), no);
+});
+
 test('without the database a key in use goes on, another is told to come again, and no worker falls', async () => {
   const wire = new Wire(), dir = fs.mkdtempSync('/tmp/wire-'), socket = path.join(dir, 'db.sock');
   const t = new Stack({ workers: 2, channels: false, conf: { 'db.hosts': socket, 'db.connect_timeout': '1s' } });
@@ -235,8 +271,10 @@ test('without the database a key in use goes on, another is told to come again, 
     for (let i = 0; i < 30; i++) assert.equal((await models(t.key)).status, 200);
     const pids = t.workers();
     await wire.cut();
+    const mistyped = fresh.slice(0, -1) + (fresh.endsWith('a') ? 'b' : 'a');
     for (let i = 0; i < 6; i++) {
       assert.equal((await models(t.key)).status, 200);
+      assert.equal((await models(mistyped)).json.error.code, 'invalid_api_key', 'the checksum needs no database');
       for (const [r, code] of [[await models(fresh), (j) => j.error.code], [await t.get('/api/token', { headers: { authorization: t.token } }), (j) => j.code]]) {
         assert.equal(r.status, 503, r.text);
         assert.equal(code(r.json), 'database_unavailable');

@@ -203,6 +203,8 @@ test('an answer that is not as described does not pass', () => {
     refused('nothing_known'), refused('unauthorized', 403), refused('name_too_long'), { ...refused('database_unavailable', 503) },
     { ...chat, body: JSON.stringify({ error: { ...error, more: 1 } }) }, { ...chat, body: '{"error":{"message":"theirs"}}' }, { ...chat, status: 302 },
     { ...chat, target: '/v1/messages' }, stream({ any: 1 }, { error: { message: 'no', code: 'upstream_broke' } }),
+    { ...chat, ...tried, status: 502, body: JSON.stringify({ error: { ...error, type: 'upstream_error', code: 'upstream_broke', more: 1 } }) },
+    { ...chat, ...tried, status: 500, body: JSON.stringify({ error: { ...error, type: 'upstream_error', code: 'upstream_broke' } }) },
   ];
   for (const change of passes) assert.equal(judge({ ...fine, ...change }), null);
   for (const change of fails) assert.ok(judge({ ...fine, ...change }), JSON.stringify(change));

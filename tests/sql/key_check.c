@@ -330,7 +330,13 @@ static void the_chain_of_audit_rows_holds(struct db *db) {
     run(db, "DELETE FROM audit; INSERT INTO audit SELECT * FROM audit_copy;");
     e = audit_verify(db, &r, &f);
     result(e == OK, "put back, it fits");
-    run(db, "DELETE FROM audit WHERE user_id = 1 ORDER BY id DESC LIMIT 1;");
+    run(db, "DELETE FROM audit WHERE id = "
+            "(SELECT id FROM audit_copy WHERE user_id = 1 ORDER BY id LIMIT 1 OFFSET 5);");
+    e = audit_verify(db, &r, &f);
+    result(e == ERR_INTERNAL && r.bad_row > 0, "a row removed between others is found: %s",
+           f.detail);
+    run(db, "DELETE FROM audit; INSERT INTO audit SELECT * FROM audit_copy;"
+            "DELETE FROM audit WHERE user_id = 1 ORDER BY id DESC LIMIT 1;");
     e = audit_verify(db, &r, &f);
     result(e == ERR_INTERNAL, "the last row removed is found: %s", f.detail);
     run(db, "DELETE FROM audit; INSERT INTO audit SELECT * FROM audit_copy; "

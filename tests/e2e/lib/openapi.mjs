@@ -111,10 +111,12 @@ function bodyMisfit(a, path, said, content) {
   if (content.media !== 'application/json' || !a.whole) return null;
   if (!ours && (a.status < 400 || path.startsWith('/svc/'))) return null;
   const body = JSON.parse(a.body);
-  // the first alternative is the gateway's own shape, the second a provider's: where none was asked, only the first is left
-  const schema = attempted || !content.schema.anyOf || said === api.components.responses.NoSuchPath || said === api.components.responses.WrongMethod
+  // a refusal after a provider was asked is known by a type or an id that no provider gives
+  const own = !attempted || ['upstream_error', 'service_unavailable'].includes(body.error?.type) || body.request_id === a.headers['x-request-id'];
+  // the first alternative is the gateway's own shape, the second a provider's
+  const schema = !own || !content.schema.anyOf || said === api.components.responses.NoSuchPath || said === api.components.responses.WrongMethod
     ? content.schema : content.schema.anyOf[0];
-  return misfit(schema, body) ?? (attempted ? null : codeMisfit(body, a.status));
+  return misfit(schema, body) ?? (own ? codeMisfit(body, a.status) : null);
 }
 
 /** What is wrong with an answer {method, target, sent (headers), status, headers, body, whole}: a text, or null. */
