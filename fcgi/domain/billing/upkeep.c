@@ -143,14 +143,24 @@ static void return_going(struct idle *i) {
     i->n_going = 0;
 }
 
+static bool is_unused(const struct lease *l, const struct idle *i) {
+    return l->used_ms + i->b->conf()->lease_idle < i->now_ms;
+}
+
 static bool is_idle(const struct lease *l, const struct idle *i) {
-    bool unused = l->used_ms + i->b->conf()->lease_idle < i->now_ms;
-    return !l->pins && !l->drawing && (i->all || (unused && l->avail));
+    return !l->pins && !l->drawing && (i->all || (is_unused(l, i) && l->avail));
+}
+
+/* Spent to the last unit: nothing to give back, but who waits for the event must hear of it. A key
+ * without a quota never draws, and can wait. */
+static bool is_spent(const struct lease *l, const struct idle *i) {
+    return l->draw && !l->avail && l->folded_ms < l->used_ms && is_unused(l, i);
 }
 
 static bool wants_upkeep(const struct lease *l, void *ctx) {
     struct idle *i = ctx;
-    if (!i->left || !(i->all || is_idle(l, i) || l->folded_ms + FOLD_MS < i->now_ms))
+    bool old = l->folded_ms + FOLD_MS < i->now_ms;
+    if (!i->left || !(i->all || old || is_idle(l, i) || is_spent(l, i)))
         return false;
     i->left--;
     return true;
