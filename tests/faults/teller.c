@@ -9,8 +9,9 @@
  *
  * work: threads=8 keys=1 user=1 price=7 hold=0 seconds=0 (0 = until refused) pause=0 (us) fail=0
  * (%) unlimited=0 clamp=0 budget=0 rpm=0 tpm=0 concurrency=0 calls=0 (so many answers and no more)
- * ttl=300 idle=30 log=FILE (request ids answered) times=FILE (begin and end of each call, us)
- * sync=0 (journal.sync). Prints "ok N quota N rate N away N other N synced N".
+ * over=0 (what a call costs above its hold) ttl=300 idle=30 log=FILE (request ids answered)
+ * times=FILE (begin and end of each call, us) sync=0 (journal.sync). Prints "ok N quota N rate N
+ * away N other N synced N".
  */
 #include "domain/billing/billing.h"
 #include "domain/billing/credit.h"
@@ -37,7 +38,7 @@ static char db_user[64];
 
 static struct {
     int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm, tpm,
-        concurrency, calls, ttl, idle, journal_max, clamp, odd, sync;
+        concurrency, calls, ttl, idle, journal_max, clamp, odd, sync, over;
     const char *log, *times;
 } opt = {.threads = 8, .keys = 1, .user = 1, .price = 7, .ttl = 300, .idle = 30};
 
@@ -193,7 +194,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
     bool fails = (int64_t)(roll / 7 % 100) < opt.fail;
     struct outcome o = {.end = fails ? END_UPSTREAM : END_OK,
                         .status = fails ? 502 : 200,
-                        .usage = {.prompt = 1, .completion = most, .reported = true},
+                        .usage = {.prompt = 1, .completion = most + opt.over, .reported = true},
                         .billable = !fails,
                         .group_ratio = RATIO_ONE,
                         .price = &price,
@@ -204,7 +205,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                         .key_id = caller.key_id};
     note_times(began_us);
     billing_settle(billing, &h, &o);
-    must(o.cost == (fails ? 0 : most + 1));
+    must(o.cost == (fails ? 0 : most + 1 + opt.over));
     if (!fails)
         note_answered(id);
     return OK;
@@ -248,7 +249,7 @@ static void parse(char **a) {
                  {"budget", &opt.budget},   {"rpm", &opt.rpm},   {"concurrency", &opt.concurrency},
                  {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max},
                  {"clamp", &opt.clamp},     {"odd", &opt.odd},   {"tpm", &opt.tpm},
-                 {"calls", &opt.calls},     {"sync", &opt.sync}};
+                 {"calls", &opt.calls},     {"sync", &opt.sync}, {"over", &opt.over}};
     for (; *a; a++) {
         struct str rest = str_c(*a), name;
         must(str_cut(&rest, '=', &name));
