@@ -3,11 +3,17 @@
 #include "domain/billing/zone.h"
 #include "door/queries.h"
 
+#include "util/clock.h"
+#include "util/log.h"
+
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #define AHEAD 2
 #define OLD_MAX 600
+#define TRIES 20
+#define PAUSE_MS 10 /* longer than the transactions that write rows */
 
 struct month {
     int64_t start, end;
@@ -43,11 +49,23 @@ static struct month month_of(const struct zone *utc, int64_t at) {
     return m;
 }
 
+/* A change of the table that waits for a reader makes everybody behind it wait as well, inserts
+ * too. So it never waits: it finds a moment in which nobody uses the table, or is put off. */
+static enum err change(struct db *db, struct str sql) {
+    enum err e = ERR_DB_CONFLICT;
+    for (int i = 0; i < TRIES && e == ERR_DB_CONFLICT; i++) {
+        if (i)
+            nanosleep(&(struct timespec){0, PAUSE_MS * 1000000}, NULL);
+        e = db_script(db, sql, NULL);
+    }
+    return e;
+}
+
 static enum err make_ahead(struct db *db, const struct zone *utc, int64_t now_s, int64_t last_end,
                            int *changed) {
     struct buf sql AUTO(buf_free) = BUF(4096);
     int n = 0;
-    buf_puts(&sql, "ALTER TABLE usage_rows WAIT 1 REORGANIZE PARTITION pmax INTO (");
+    buf_puts(&sql, "ALTER TABLE usage_rows NOWAIT REORGANIZE PARTITION pmax INTO (");
     struct month m = month_of(utc, now_s);
     for (int i = 0; i <= AHEAD; i++, m = month_of(utc, m.end)) {
         if (m.end <= last_end)
@@ -59,7 +77,7 @@ static enum err make_ahead(struct db *db, const struct zone *utc, int64_t now_s,
     if (!n)
         return OK;
     *changed += n;
-    return db_script(db, buf_view(&sql), NULL);
+    return change(db, buf_view(&sql));
 }
 
 static enum err drop_old(struct db *db, const struct months *m, int *changed) {
@@ -67,10 +85,14 @@ static enum err drop_old(struct db *db, const struct months *m, int *changed) {
     for (size_t i = 0; i < m->n_old && !e; i++) {
         char sql[96];
         int n =
-            snprintf(sql, sizeof sql, "ALTER TABLE usage_rows WAIT 1 DROP PARTITION %s", m->old[i]);
+            snprintf(sql, sizeof sql, "ALTER TABLE usage_rows NOWAIT DROP PARTITION %s", m->old[i]);
         must(n > 0 && (size_t)n < sizeof sql);
-        e = db_script(db, str_of(sql, (size_t)n), NULL);
+        int64_t begin = clock_mono_us();
+        e = change(db, str_of(sql, (size_t)n));
+        if (e)
+            break;
         ++*changed;
+        LOG(LOG_EV_MONTH_DROPPED, log_s("month", m->old[i]), log_i("us", clock_mono_us() - begin));
     }
     return e;
 }

@@ -1,7 +1,8 @@
 /* partition.h - the months of usage_rows: made ahead, dropped when they are old.
  *
- * Both are changes of the table's definition that touch no row and wait at most a second for
- * statements that read the table; then they are tried again later. So inserts are never held up.
+ * Both are changes of the table's definition that touch no row and wait for nobody: a statement
+ * that waits for readers holds up the inserts behind it. While somebody reads for long they fail
+ * with ERR_DB_CONFLICT, after a fifth of a second of trying, and are tried again later.
  */
 #pragma once
 

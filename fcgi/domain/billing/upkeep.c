@@ -20,7 +20,7 @@
 #define LEDGERS_KEPT_S (35 * 86400)
 #define TIDY_MS 60000
 #define MONTHS_MS 3600000
-#define RETRY_MONTHS_MS 60000
+#define RETRY_MONTHS_MS 2000
 #define GRACE_MS 10000 /* leases are not spent any more this long before others may take them */
 #define DEAD_BATCH 500
 
