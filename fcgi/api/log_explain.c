@@ -167,7 +167,7 @@ enum err log_explain(struct api_request *req, struct api_reply *reply, struct fa
     struct price p;
     struct buf row AUTO(buf_free) = BUF(16384);
     struct found x = {.req = req, .row = &row};
-    enum err e = q_log_rows(req->db, &q, take_row, &x);
+    enum err e = log_read(req->db, &q, take_row, &x);
     if (e == OK && !x.any)
         return ERR_RECORD_NOT_FOUND;
     if (e == OK)

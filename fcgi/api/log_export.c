@@ -56,7 +56,7 @@ static enum err put_rows(struct api_request *req, struct q_log_rows_in *q, struc
     q->count = PAGE;
     for (int64_t before = -1; e == OK && c->n != before && c->n < MOST;) {
         before = c->n;
-        e = q_log_rows(req->db, q, put_row, c);
+        e = log_read(req->db, q, put_row, c);
         if (c->n % PAGE)
             break;
         q->edge_s = q->to_s = c->last_s;
@@ -73,12 +73,15 @@ static enum err export(struct api_request *req, struct api_reply *reply, bool ad
     buf_puts(c.out, "id,created_at,type,username,token_id,token_name,model_name,group,quota,"
                     "prompt_tokens,completion_tokens,cache_tokens,reasoning_tokens,duration_ms,"
                     "is_stream,test_mode,ip,request_id,error_code\r\n");
-    if (!none) e = put_rows(req, &q, &c);
+    int64_t floor_s = 0;
+    if (!none) e = log_reach(req->db, &q, &none, &floor_s);
+    if (e == OK && !none) e = put_rows(req, &q, &c);
     if (e != OK) return e;
     reply->content_type = "text/csv; charset=utf-8; header=present";
     api_header(reply, "Content-Disposition", "attachment; filename=\"usage.csv\"");
     if (c.n >= MOST)
         api_header(reply, "X-Next-Cursor", "%" PRId64 "-%" PRId64, c.last_s, c.last_id);
+    else if (floor_s) api_header(reply, "X-Next-Cursor", "%" PRId64 "-0", floor_s);
     return OK;
 }
 

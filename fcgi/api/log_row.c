@@ -133,7 +133,7 @@ static enum err read_admin(struct api_request *req, struct q_log_rows_in *q, boo
 
 enum err log_filter(struct api_request *req, bool all, struct q_log_rows_in *out, bool *none,
                     struct fault *f) {
-    *out = (struct q_log_rows_in){.user = req->user_id, .any_channel = true};
+    *out = (struct q_log_rows_in){.user = all ? 0 : req->user_id, .any_channel = true};
     *none = false;
     enum err e = read_times(req, out, f);
     if (e == OK)

@@ -62,8 +62,11 @@ enum err log_of_key(struct api_request *req, struct api_reply *reply, struct fau
     q.key = req->caller->key_id;
     q.count = 1000;
     buf_putc(l.out, '[');
+    int64_t floor_s;
     if (!none)
-        e = q_log_rows(req->db, &q, put_call, &l);
+        e = log_reach(req->db, &q, &none, &floor_s);
+    if (e == OK && !none)
+        e = log_read(req->db, &q, put_call, &l);
     buf_putc(l.out, ']');
     api_data_end(reply);
     return e;

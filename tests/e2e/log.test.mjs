@@ -104,6 +104,16 @@ test('an account sees its own calls only; the administrator sees all of them', a
   const [row] = (await get('/api/log/self?page_size=1')).data.items;
   assert.equal((await get(`/api/log/${row.id}/explain`, token)).json.code, 'record_not_found');
   for (const path of ['/api/log/', '/api/log/stat', '/api/log/export', '/api/data/', '/api/data/users']) assert.equal((await get(path, token)).status, 403, path);
+  const key = s.secret((await s.ctl(['key', 'add', '--user', 'other@example.org', '--name', 'theirs', '--unlimited'])).trim().split(/\s+/).pop());
+  await call(key);
+  await eventually(async () => (await get('/api/log/self', token)).data.total === 1, 'the row of their call');
+  assert.equal((await get('/api/log/')).data.total, CALLS + 1);
+  assert.equal((await get('/api/log/self')).data.total, CALLS);
+  const sum = async (q) => (await get(q)).data.quota;
+  const { token_id: theirs, user_id: them } = (await get('/api/log/self', token)).data.items[0];
+  assert.equal(await sum('/api/log/stat'), (await sum('/api/log/self/stat')) + (await sum(`/api/log/stat?user_id=${them}`)));
+  assert.equal((await get(`/api/log/self?token_id=${theirs}`)).data.total, 0);
+  assert.equal((await get(`/api/log/?token_id=${theirs}`)).data.total, 1);
   assert.equal((await get(`/api/log/?username=${row.username}`)).data.total, CALLS);
   assert.equal((await get('/api/log/?username=nobody-at-all')).data.total, 0);
   assert.notEqual((await get('/api/log/?page_size=1')).data.items[0].channel_name, '');
