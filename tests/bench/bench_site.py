@@ -140,6 +140,31 @@ class Site:
         return subprocess.run(["mariadb", "--no-defaults", "-N", "--socket", self.vars["TOLLGATE_DB_SOCKET"],
                                self.vars["TOLLGATE_DB_NAME"], "-e", text], text=True, check=True, capture_output=True).stdout.strip()
 
+    def restart_database(self, options):
+        """The same data under a server with these options; workers find it again by themselves."""
+        where = os.path.dirname(self.vars["TOLLGATE_DB_SOCKET"])
+        self.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0.001, GLOBAL innodb_max_dirty_pages_pct = 0.001")
+        while int(self.sql("SHOW STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").split()[1]) > 5000:
+            time.sleep(0.2)  # a server that stops with little to write stops soon
+        subprocess.run([f"{TOP}/scripts/devdb", "stop", where], check=True)
+        subprocess.run([f"{TOP}/scripts/devdb", "start", where], check=True, env=dict(self.env, TOLLGATE_DEVDB_OPTIONS=options))
+
+    def restart_workers(self):
+        """With what self.env says by now."""
+        subprocess.run([f"{TOP}/scripts/quickstart", "--dir", f"{self.dir}/site", "--port", str(self.port), "--workers", str(self.workers)],
+                       check=True, env=self.env, stdout=subprocess.DEVNULL)
+
+    def logged(self, event, seconds):
+        """The workers' log records of an event, as soon as there is one."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with open(f"{self.dir}/site/log/tollgate.log", encoding="utf-8") as f:
+                found = [x for x in map(json.loads, f) if x.get("event") == event]
+            if found:
+                return found
+            time.sleep(0.1)
+        raise RuntimeError(f"nothing logged: {event}")
+
     def count_rows(self):
         return int(self.sql("SELECT COUNT(*) FROM usage_rows"))
 

@@ -1,131 +1,159 @@
-"""log.py - `bench log`: a list page, a stat and a dashboard day beside a short and a long history; dropping a month."""
-import datetime
+"""log.py - `bench log`: list pages, sums and dashboard days beside a short and a long history; dropping a month."""
 import http.client
+import json
 import statistics
+import subprocess
 import threading
 import time
 
+import log_fill
 from bench_site import Site
 
 TARGET = 2.0  # times of the short history
 TARGET_DROP_S = 1.0
-USERS, KEYS, MODELS = 200, 3, 20  # of each: an account has this many keys
-DAYS = 350  # of the long history: the short one has the same calls a day, and fewer days
-STEP = 250_000
-COLUMNS = ("created_s, type, user_id, key_id, group_id, channel_id, price_id, group_ratio, cost, prompt, completion, cached,"
-           " cache_write_5m, cache_write_1h, image_in, audio_in, audio_out, reasoning, searches, status, attempts, end_reason,"
-           " policy, stream, test_mode, estimated, interrupted, started_us, first_byte_us, duration_us, request_id, model")
-VALUES = ("1, 1, 1, 1000000000, 5, 100, 20, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1, 0, 0, 0, 0, 0, 0, 0, 100000, 900000")
+SERVING = "--innodb-buffer-pool-size=1G --innodb-log-file-size=512M"
+SMALL = 77  # an account with few calls
 
 
-def months(now):
-    """Partitions as the ledger names them: this year's months and those of the year before."""
-    first = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    at = first.replace(year=first.year - 1)
-    out = []
-    while len(out) < 16:
-        end = at.replace(year=at.year + at.month // 12, month=at.month % 12 + 1)
-        out.append((f"p{at.year:04d}_{at.month:02d}", int(end.timestamp())))
-        at = end
-    return out
-
-
-def partition(site, now):
-    parts = ", ".join(f"PARTITION {name} VALUES LESS THAN ({end})" for name, end in months(now))
-    site.sql(f"ALTER TABLE usage_rows PARTITION BY RANGE (created_s) ({parts}, PARTITION pmax VALUES LESS THAN MAXVALUE)")
-
-
-def fill(site, now, first, end, per_day):
-    """Calls number first..end-1 counted back from now; account 1 (the administrator) has its share."""
-    for at in range(first, end, STEP):
-        last = min(end, at + STEP) - 1
-        user = f"(1 + seq * 2654435761 DIV 1000 % {USERS})"
-        site.sql(f"INSERT INTO usage_rows ({COLUMNS}) SELECT {now} - seq * 86400 DIV {per_day}, 2, {user},"
-                 f" {user} * {KEYS} + seq % {KEYS}, {VALUES}, CONCAT('bench-', seq), CONCAT('model-', seq * 7919 DIV 100 % {MODELS})"
-                 f" FROM seq_{at}_to_{last} ORDER BY seq DESC")
-    reach = [now - n * 86400 // per_day for n in (end, first)]
-    site.sql("INSERT INTO usage_hourly (user_id, key_id, hour_s, model, group_id, test_mode, calls, prompt, completion, cost)"
-             " SELECT user_id, key_id, created_s - created_s % 3600, model, 1, 0, COUNT(*), SUM(prompt), SUM(completion), SUM(cost)"
-             f" FROM usage_rows WHERE created_s BETWEEN {reach[0]} AND {reach[1]} AND request_id LIKE 'bench-%'"
-             " GROUP BY 1, 2, 3, 4 ON DUPLICATE KEY UPDATE calls = VALUES(calls), prompt = VALUES(prompt),"
-             " completion = VALUES(completion), cost = VALUES(cost)")
-    site.sql("ANALYZE TABLE usage_rows, usage_hourly PERSISTENT FOR COLUMNS () INDEXES ()")
-
-
-def asked(now):
-    day = f"start_timestamp={now - 86400}&end_timestamp={now}"
+def asked(now, weeks):
+    """Half of the history is older than `middle`: a cursor reaches any place of it."""
+    day = f"start_timestamp={now - 86400}&end_timestamp={now - 1}"
+    broken = f"start_timestamp={now - 86400 - 1234}&end_timestamp={now - 777}"
+    middle = now - weeks * log_fill.WEEK // 2
     return {
         "own page 1": "/api/log/self?page_size=50",
         "own page 10, by number": "/api/log/self?p=10&page_size=50",
+        "own page 190, by number": "/api/log/self?p=190&page_size=50",
+        "own page half-way, by cursor": f"/api/log/self?page_size=50&before={middle}-1",
+        "own page of a day": f"/api/log/self?page_size=50&{day}",
+        "own page of a key": "/api/log/self?page_size=50&token_name=key-1",
+        "own page of a model": "/api/log/self?page_size=50&model_name=model-2",
+        "own page of a group": "/api/log/self?page_size=50&group=default",
+        "own page of failures": "/api/log/self?page_size=50&type=5",
+        "own page, no such model": "/api/log/self?page_size=50&model_name=no-such",
+        "a small account's page": f"/api/log?user_id={SMALL}&page_size=50",
         "all page 1": "/api/log?page_size=50",
+        "all page 190, by number": "/api/log?p=190&page_size=50",
         "all page of a day and model": f"/api/log?page_size=50&model_name=model-1&{day}",
-        "one request": "/api/log?request_id=bench-7",
+        "all page of a model": "/api/log?page_size=50&model_name=model-1",
+        "all page of failures": "/api/log?page_size=50&type=5",
+        "all page, no such model": "/api/log?page_size=50&model_name=no-such",
+        "one request": "/api/log?request_id=REQUEST",
         "own stat of a day": f"/api/log/self/stat?{day}",
+        "own stat, broken hours": f"/api/log/self/stat?{broken}",
         "all stat of a day": f"/api/log/stat?{day}",
+        "all stat, broken hours": f"/api/log/stat?{broken}",
+        "all stat of a day and model": f"/api/log/stat?{day}&model_name=model-1",
         "own dashboard day": f"/api/data/self?{day}",
         "all dashboard day": f"/api/data?{day}",
+        "users' dashboard day": f"/api/data/users?{day}",
     }
 
 
-def measure(site, now, rounds):
-    out = {}
+def measure(site, now, weeks, rounds):
+    """Medians in ms, first answers in ms, what was answered. One client, one question after the other."""
+    times, first, totals = {}, {}, {}
     c = http.client.HTTPConnection("127.0.0.1", site.port)
-    for name, target in asked(now).items():
-        times = []
-        for i in range(rounds + 3):
-            begin = time.perf_counter()
-            c.request("GET", target, headers={"Authorization": site.vars["TOLLGATE_ACCESS_TOKEN"]})
-            r = c.getresponse()
-            text = r.read()
-            if r.status != 200 or b'"success":true' not in text:
-                raise RuntimeError(f"{target}: {r.status} {text[:200]!r}")
-            if i >= 3:  # sessions and pages warm
-                times.append((time.perf_counter() - begin) * 1000)
-        out[name] = statistics.median(times)
-    return out
+    request = site.sql("SELECT request_id FROM usage_rows ORDER BY created_s, id LIMIT 1")
+
+    def ask(target):
+        begin = time.perf_counter()
+        c.request("GET", target.replace("REQUEST", request), headers={"Authorization": site.vars["TOLLGATE_ACCESS_TOKEN"]})
+        r = c.getresponse()
+        text = r.read()
+        if r.status != 200 or b'"success":true' not in text:
+            raise RuntimeError(f"{target}: {r.status} {text[:200]!r}")
+        return (time.perf_counter() - begin) * 1000, json.loads(text)["data"]
+
+    for _ in range(3):  # the quietest of three moments
+        for name, target in asked(now, weeks).items():
+            took = [ask(target) for _ in range(rounds + 2)]
+            first.setdefault(name, took[0][0])
+            times[name] = min(statistics.median(t for t, _ in took[2:]), times.get(name, 1e9))  # sessions and pages are warm by then
+            data = took[0][1]
+            totals[name] = data.get("total", data.get("quota")) if isinstance(data, dict) else len(data)
+    return times, first, totals
+
+
+class Asking:
+    """Statements one after the other on a session of its own, and the longest that one took."""
+
+    def __init__(self, site, statement):
+        self.argv = ["mariadb", "--no-defaults", "-N", "--unbuffered", "--socket", site.vars["TOLLGATE_DB_SOCKET"],
+                     site.vars["TOLLGATE_DB_NAME"]]
+        self.statement, self.longest, self.n, self.stop = statement, 0.0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.work)
+
+    def work(self):
+        with subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as p:
+            while not self.stop.is_set():
+                begin = time.perf_counter()
+                p.stdin.write(self.statement.replace("NUMBER", str(self.n)) + "; SELECT 1;\n")
+                p.stdin.flush()
+                if not p.stdout.readline():
+                    raise RuntimeError(f"refused: {self.statement[:80]}")
+                if self.n:
+                    self.longest = max(self.longest, time.perf_counter() - begin)
+                self.n += 1
+            p.stdin.close()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
 
 
 def drop_month(site, now):
-    """Seconds to drop the oldest full month, and the longest that an insert took meanwhile."""
-    name = next(n for n, end in months(now) if end > now - (DAYS - 62) * 86400)
-    n = int(site.sql(f"SELECT COUNT(*) FROM usage_rows PARTITION ({name})"))
-    longest, stop = [0.0], threading.Event()
-
-    def insert():
-        i = 0
-        while not stop.is_set():
-            i += 1
-            begin = time.perf_counter()
-            site.sql(f"INSERT INTO usage_rows ({COLUMNS}) SELECT UNIX_TIMESTAMP(), 2, 1, 1, {VALUES}, 'drop-{i}', 'model-1'")
-            longest[0] = max(longest[0], time.perf_counter() - begin)
-
-    t = threading.Thread(target=insert)
-    t.start()
-    time.sleep(0.5)
-    begin = time.perf_counter()
-    site.sql(f"ALTER TABLE usage_rows WAIT 1 DROP PARTITION {name}")
-    took = time.perf_counter() - begin
-    stop.set()
-    t.join()
-    return {"month": name, "rows": n, "seconds": took, "longest_insert_s": longest[0]}
+    """The workers drop the oldest month as `usage.keep_months` says, while rows are inserted and somebody reads for seconds."""
+    begin, end = next(m[1:] for m in log_fill.months(now) if m[2] > now - log_fill.WEEKS * log_fill.WEEK)
+    rows = int(site.sql(f"SELECT COUNT(*) FROM usage_rows WHERE created_s >= {begin} AND created_s < {end}"))
+    row = log_fill.ROW.format(base="1000000000 + NUMBER", start=f"{now} - s").replace("+ n", "")
+    insert = f"INSERT INTO usage_rows SELECT {row} FROM (SELECT * FROM bench_week LIMIT 1) w"
+    kept = sum(1 for m in log_fill.months(now) if end <= m[1] <= now) - 1  # whole months before this one
+    with Asking(site, insert) as inserts:
+        with Asking(site, "SELECT COUNT(*), SLEEP(3) FROM (SELECT id FROM usage_rows LIMIT 1) r"):
+            site.env["TOLLGATE_CONF_LINES"] = f"usage.keep_months = {kept}"
+            site.restart_workers()
+            time.sleep(4)  # a reader or two: the month has to wait, inserts have not
+        dropped = site.logged("month_dropped", 90)
+        time.sleep(0.5)
+    if int(site.sql(f"SELECT COUNT(*) FROM usage_rows WHERE created_s < {end}")):
+        raise RuntimeError("the month is still there")
+    return {"rows": rows, "seconds": max(x["us"] for x in dropped) / 1e6, "inserts": inserts.n, "longest_insert_s": inserts.longest}
 
 
 def run(args):
-    many, few = args.rows, args.rows // args.times
-    per_day = max(1, many // DAYS)
+    week_rows, weeks = args.rows // log_fill.WEEKS, log_fill.WEEKS // args.times
+    if args.rows % log_fill.WEEKS or log_fill.WEEKS % args.times:
+        raise SystemExit(f"log: --rows in steps of {log_fill.WEEKS}, --times a divisor of it")
     with Site(args) as site:
         now = int(time.time()) // 3600 * 3600
-        partition(site, now)
-        fill(site, now, 1, few + 1, per_day)
-        short = measure(site, now, 30)
-        fill(site, now, few + 1, many + 1, per_day)
-        long = measure(site, now, 30)
+        site.restart_database(log_fill.BULK)
+        log_fill.prepare(site, now, week_rows)
+        spent = {}
+        taken = {}
+        for name, n in (("short", weeks), ("long", log_fill.WEEKS)):
+            begin = time.perf_counter()
+            site.restart_database(log_fill.BULK)
+            log_fill.fill(site, now, week_rows, n)
+            site.restart_database(SERVING)
+            spent[name] = time.perf_counter() - begin
+            print(f"{site.count_rollup()} calls in place after {spent[name]:.0f} s", flush=True)
+            taken[name] = measure(site, now, n, 15)
         drop = drop_month(site, now)
+    (short, first_short, _), (long, first_long, answers) = taken["short"], taken["long"]
     ratios = {name: long[name] / short[name] for name in short}
-    print(f"{few} and {many} usage rows, {per_day} a day, of {USERS} accounts; medians of 30 in ms")
+    print(f"{week_rows * weeks} and {args.rows} usage rows, {week_rows // 7} a day, of {log_fill.USERS} accounts; best of three medians of 15 in ms")
     for name, r in ratios.items():
-        print(f"  {name:30} {short[name]:8.2f} {long[name]:8.2f}  {r:5.2f} (target {TARGET}){'' if r <= TARGET else '  FAILED'}")
-    print(f"dropping {drop['month']} ({drop['rows']} rows): {drop['seconds']:.3f} s, longest insert meanwhile "
-          f"{drop['longest_insert_s']:.3f} s (target {TARGET_DROP_S})")
+        print(f"  {name:30} {short[name]:8.2f} {long[name]:8.2f}  {r:5.2f} (target {TARGET}){'' if r <= TARGET else '  FAILED'}"
+              f"  first {first_short[name]:.1f} {first_long[name]:.1f}; {answers[name]}")
+    print(f"dropping a month of {drop['rows']} rows: {drop['seconds']:.3f} s; longest of {drop['inserts']} inserts meanwhile, with a"
+          f" long reader: {drop['longest_insert_s']:.3f} s (target {TARGET_DROP_S})")
     ok = max(ratios.values()) <= TARGET and max(drop["seconds"], drop["longest_insert_s"]) < TARGET_DROP_S
-    return {"section": "log", "rows": many, "few": few, "short_ms": short, "long_ms": long, "ratios": ratios, "drop": drop, "ok": ok}
+    bars = [(name, r, f"{short[name]:.1f} ms, {long[name]:.1f} ms: {r:.2f}") for name, r in ratios.items()]
+    return {"section": "log", "title": f"{args.rows:,} usage rows beside {week_rows * weeks:,}: times as long", "bars": bars,
+            "rows": args.rows, "few": week_rows * weeks, "fill_s": spent, "short_ms": short, "long_ms": long, "ratios": ratios,
+            "first_ms": {"short": first_short, "long": first_long}, "drop": drop, "ok": ok}
