@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+/* As a line of its own: from its option libcurl would format it twice. */
+#define ACCEPT_ENCODING "Accept-Encoding: identity"
 #define READ_BUFFER                                                               \
     16384 /* per running transfer: libcurl's default, its largest single callback \
            */
@@ -21,7 +23,9 @@
 #define UNSETTLED_STREAMS 64
 #define SETTLE_US 100000
 #define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
-#define REPEATS_MAX 3    /* of a call whose kept connection was given up by the provider */
+#define OWN_LINES 2
+#define MAY_EXPECT (512 * 1024) /* libcurl asks before it sends bodies of 1 MiB and more */
+#define REPEATS_MAX 3           /* of a call whose kept connection was given up by the provider */
 
 /* A provider's scheme, host and port. Until the first connection to it stands, the other calls wait
  * in here: libcurl would open a connection for each, not knowing that one of HTTP/2 carries all. */
@@ -40,7 +44,7 @@ struct http_call {
     struct origin *origin; /* NULL: none is kept for it */
     uint64_t origin_hash;  /* the slot may have become another's */
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist lines[HTTP_LINES_MAX + OWN_LINES]; /* of the caller's text */
     const struct http_events *events;
     void *ctx;
     struct http_head head;
@@ -308,7 +312,7 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_PROXY, "");
     SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(e, CURLOPT_OPENSOCKETDATA, c);
-    SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* and decode what comes compressed nevertheless */
+    SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* decodes what comes compressed nevertheless */
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -345,8 +349,6 @@ static void destroy(struct http_call *c) {
 
 static void give_back(struct http_call *c) {
     struct http *h = c->http;
-    curl_slist_free_all(c->headers);
-    c->headers = NULL;
     buf_free(&c->fields);
     SET(c->easy, CURLOPT_HTTPHEADER, NULL);
     SET(c->easy, CURLOPT_POSTFIELDS, NULL);
@@ -387,6 +389,21 @@ static void stop(struct http_call *c) {
         release(c->http, c->origin, SIZE_MAX);
 }
 
+/* libcurl only reads the list. */
+static void put_lines(struct http_call *c, const struct http_ask *ask) {
+    size_t n = 0;
+    c->lines[n++].data = (char *)(uintptr_t)ACCEPT_ENCODING;
+    if (ask->body.n >= MAY_EXPECT)
+        c->lines[n++].data = (char *)(uintptr_t) "Expect:";
+    for (const char *const *line = ask->headers; *line; line++) {
+        must(n < ARRAY_LEN(c->lines));
+        c->lines[n++].data = (char *)(uintptr_t)*line;
+    }
+    for (size_t i = 0; i < n; i++)
+        c->lines[i].next = i + 1 < n ? &c->lines[i + 1] : NULL;
+    SET(c->easy, CURLOPT_HTTPHEADER, c->lines);
+}
+
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     struct http_call *c = take_handle(h);
     c->private_ok = ask->private_ok;
@@ -400,13 +417,8 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
-    c->headers = curl_slist_append(NULL, "Expect:");
-    for (const char *const *line = ask->headers; *line; line++) {
-        c->headers = curl_slist_append(c->headers, *line);
-        must(c->headers != NULL);
-    }
     SET(c->easy, CURLOPT_URL, ask->url);
-    SET(c->easy, CURLOPT_HTTPHEADER, c->headers);
+    put_lines(c, ask);
     SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
     if (strcmp(ask->method, "GET") == 0) {
         SET(c->easy, CURLOPT_HTTPGET, 1L);

@@ -42,10 +42,12 @@ struct http_conf {
     const char *ca_file; /* "" = the system's */
 };
 
+#define HTTP_LINES_MAX 20
 struct http_ask {
     const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE"; copied */
     const char *url;
-    const char *const *headers; /* NULL-terminated "Name: value" lines; copied */
+    const char *const *headers; /* NULL-terminated "Name: value" lines, at most HTTP_LINES_MAX; the
+                                 * text must stay valid until on_end */
     bool want_fields;
     struct str body; /* must stay valid until on_end */
     bool private_ok; /* may connect to addresses that are not public (address.h) */

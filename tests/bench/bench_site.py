@@ -118,7 +118,7 @@ class Site:
         with open(f"{where}/conf", "w", encoding="utf-8") as f:
             f.write(
                 'server.modules = ("mod_proxy")\n' f'server.document-root = "{where}"\nserver.bind = "127.0.0.1"\n'
-                f"server.port = {port}\nserver.max-keep-alive-requests = 10000000\nserver.max-fds = 16384\n"
+                f"server.port = {port}\nserver.max-keep-alive-requests = 65535\nserver.max-fds = 16384\n"
                 f'server.errorlog = "{where}/log"\nserver.stream-response-body = 1\n'
                 f'proxy.server = ("" => (("host" => "127.0.0.1", "port" => {provider})))\n')
         self.run(["lighttpd", "-D", "-f", f"{where}/conf"], port)

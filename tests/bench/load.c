@@ -30,8 +30,8 @@ struct connection {
     size_t request_n, sent;
     char head[HEAD_MAX]; /* of the answer; then what is left of a chunk's size line */
     size_t head_n;
-    bool in_body, chunked, ok;
-    int64_t left; /* of the body, or of the chunk with its line end */
+    bool in_body, chunked, ok, last; /* last: the server closes behind this answer */
+    int64_t left;                    /* of the body, or of the chunk with its line end */
     int64_t started_us;
 };
 
@@ -109,7 +109,7 @@ static void start(struct load *l, struct connection *c) {
     memcpy(c->request + n, l->body, l->body_n);
     c->request_n = (size_t)n + l->body_n;
     c->sent = c->head_n = 0;
-    c->in_body = c->chunked = c->ok = false;
+    c->in_body = c->chunked = c->ok = c->last = false;
     c->started_us = now_us();
     write_some(c);
 }
@@ -128,6 +128,18 @@ static void open_connection(struct load *l, struct connection *c) {
     l->n_busy++;
 }
 
+/* Servers give a connection up after so many requests. */
+static void go_on(struct load *l, struct connection *c) {
+    if (!c->last) {
+        start(l, c);
+        return;
+    }
+    close(c->fd);
+    free(c->request);
+    l->n_busy--;
+    open_connection(l, c);
+}
+
 static void end_answer(struct load *l, struct connection *c) {
     int64_t now = now_us();
     if (!c->ok)
@@ -135,7 +147,7 @@ static void end_answer(struct load *l, struct connection *c) {
     else if (l->n_samples < SAMPLES_MAX)
         l->samples[l->n_samples++] = (uint32_t)(now - c->started_us);
     if (l->left ? --l->left > 0 : now < l->until_us) {
-        start(l, c);
+        go_on(l, c);
         return;
     }
     close(c->fd);
@@ -155,6 +167,7 @@ static void read_head(struct connection *c) {
         line += 2;
         if (strncasecmp(line, "content-length:", 15) == 0)
             c->left = strtoll(line + 15, NULL, 10);
+        c->last |= strncasecmp(line, "connection: close", 17) == 0;
         c->chunked |= strncasecmp(line, "transfer-encoding: chunked", 26) == 0;
     }
     c->in_body = true;
@@ -207,10 +220,13 @@ static void serve(struct load *l, struct connection *c, uint32_t events) {
             return;
         need(n > 0, "recv");
         bool done = false;
+        int fd = c->fd;
         size_t used = take(c, buffer, (size_t)n, &done);
         need(used == (size_t)n, "bytes behind the answer");
         if (done)
             end_answer(l, c);
+        if (c->fd != fd)
+            return;
     }
 }
 

@@ -24,6 +24,7 @@
 
 #define STREAMS_MAX 8192
 #define SAMPLES_MAX ((size_t)1 << 23)
+#define BEGIN_US 20000000
 #define MARK "t=" /* then 16 digits */
 #define STAMP_N 18
 
@@ -221,7 +222,7 @@ static void consume(char **argv, const char *headers) {
     for (size_t i = 0; i < n; i++)
         open_stream(&c, &streams[i], &to, request);
     for (int64_t from = now_us(); c.n_begun < n;) {
-        need(now_us() - from < 60000000, "not all streams begin");
+        need(now_us() - from < BEGIN_US, "not all streams begin");
         receive(&c, 100);
     }
     receive_until(&c, now_us() + 1000000);
