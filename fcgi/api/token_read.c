@@ -1,6 +1,7 @@
 #include "api/handlers.h"
 
 #include "api/token_json.h"
+#include "domain/routing/choose.h"
 
 static enum err put_page(struct api_request *req, struct api_reply *reply, const struct api_page *p,
                          const struct key_list *list) {
@@ -48,4 +49,26 @@ enum err token_get(struct api_request *req, struct api_reply *reply, struct faul
         e = token_json(req, &k, api_data(reply));
     api_data_end(reply);
     return e;
+}
+
+/* The site's order of "auto", as far as the account may use it: what a key's own list is made from.
+ */
+enum err token_auto_groups(struct api_request *req, struct api_reply *reply, struct fault *f) {
+    (void)f;
+    const struct group *const *groups;
+    size_t n = catalog_auto_groups(req->catalog, &groups);
+    struct buf *out = api_data(reply);
+    bool any = false;
+    buf_puts(out, "{\"groups\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (!choose_may_use(req->catalog, req->user_group, groups[i]->name))
+            continue;
+        if (any)
+            buf_putc(out, ',');
+        any = true;
+        buf_json(out, groups[i]->name);
+    }
+    buf_printf(out, "],\"max_count\":%d}", KEY_AUTO_GROUPS_MAX);
+    api_data_end(reply);
+    return OK;
 }

@@ -52,6 +52,7 @@ test('a key calls in its group: its own, a usable one, the site\'s order or its 
   await s.addChannel({ name: 'gold', url: `${s.provider.url}/v1`, models: ['both', 'golden'], group: 'gold' });
   await s.addChannel({ name: 'iron', url: `${s.provider.url}/v1`, models: ['both', 'ironic'], group: 'iron' });
   await s.addChannel({ name: 'closed', url: `${s.provider.url}/v1`, models: ['closed-model'], group: 'closed' });
+  assert.deepEqual((await api('GET', '/api/token/auto-groups/')).json.data, { groups: ['default', 'gold', 'iron'], max_count: 16 });
   const refused = await api('POST', '/api/token', { name: 'x', group: 'closed' });
   assert.match(refused.json.message, /^no access to group closed/);
   const rows = [
