@@ -240,8 +240,12 @@ static enum err adopt(struct billing *b, struct db *db, struct dead_journal *d) 
     struct q_ledger_get known = {0};
     enum err e = q_ledger_get(db, &(struct q_ledger_get_in){worker}, &known);
     bool unknown = e == ERR_DB_NO_ROW;
-    if ((e && !unknown) || known.state == LEDGER_ENDED)
+    if (e && !unknown)
         return e;
+    if (known.state == LEDGER_ENDED) { /* it, or who adopted it first, died at the very end */
+        limits_worker_died(b->limits, worker);
+        return OK;
+    }
     struct dead_calls calls;
     e = journal_dead_read(d, (uint64_t)known.applied_seq, &calls);
     if (!e && unknown) { /* died before its first call - or the database is an older copy */
@@ -270,6 +274,7 @@ static void adopt_all(struct billing *b, struct db *db, struct upkeep *u) {
         if (e ==
             ERR_INTERNAL) { /* another program version's, or damaged: the operator's business */
             LOG(LOG_EV_JOURNAL_BAD, log_i("worker", journal_dead_worker(d)));
+            limits_worker_died(b->limits, journal_dead_worker(d));
             journal_dead_set_aside(d);
             e = OK;
         }
