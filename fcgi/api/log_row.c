@@ -1,6 +1,5 @@
 #include "api/log_row.h"
 
-#include "domain/billing/price.h"
 #include "domain/catalog/catalog.h"
 #include "util/clock.h"
 
@@ -149,31 +148,26 @@ enum err log_filter(struct api_request *req, bool all, struct q_log_rows_in *out
 
 /* --- a record ------------------------------------------------------------------------------- */
 
-static const struct price *price_of(const struct api_request *req, const struct q_log_rows *row) {
-    const struct model *m = catalog_model(req->catalog, row->model);
-    return m && m->price && m->price->id == row->price_id ? m->price : NULL;
-}
-
-static void put_ratios(struct buf *o, const struct price *p) {
+static void put_ratios(struct buf *o, const struct q_log_rows *r) {
     const struct {
         const char *name;
         ratio v;
     } all[] = {
-        {"model_ratio", p->model},
-        {"completion_ratio", p->completion},
-        {"cache_ratio", p->cache_read},
-        {"cache_creation_ratio", p->cache_write},
-        {"cache_creation_ratio_1h", p->cache_write_1h},
-        {"image_ratio", p->image},
-        {"audio_ratio", p->audio},
-        {"audio_completion_ratio", p->audio_completion},
+        {"model_ratio", r->price_model},
+        {"completion_ratio", r->price_completion},
+        {"cache_ratio", r->price_cache_read},
+        {"cache_creation_ratio", r->price_cache_write},
+        {"cache_creation_ratio_1h", r->price_cache_write_1h},
+        {"image_ratio", r->price_image},
+        {"audio_ratio", r->price_audio},
+        {"audio_completion_ratio", r->price_audio_completion},
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         buf_printf(o, ",\"%s\":", all[i].name);
         log_decimal(o, all[i].v, RATIO_ONE);
     }
     buf_puts(o, ",\"model_price\":");
-    log_decimal(o, p->per_call ? p->call_quota : -QUOTA_PER_USD, QUOTA_PER_USD);
+    log_decimal(o, r->price_per_call ? r->price_call_quota : -QUOTA_PER_USD, QUOTA_PER_USD);
 }
 
 static void put_counts(struct buf *o, const struct q_log_rows *r) {
@@ -208,14 +202,12 @@ static void put_flag(struct buf *out, const char *name, bool v) {
     buf_printf(out, ",\"%s\":%s", name, v ? "true" : "false");
 }
 
-/* The ratios stand there while the row's price version is the model's; explain always has them. */
-static void put_other(const struct api_request *req, const struct q_log_rows *r, struct buf *out) {
+static void put_other(const struct q_log_rows *r, struct buf *out) {
     struct buf o AUTO(buf_free) = BUF(8192);
-    const struct price *p = price_of(req, r);
     buf_puts(&o, "{\"group_ratio\":");
     log_decimal(&o, r->group_ratio, RATIO_ONE);
-    if (p)
-        put_ratios(&o, p);
+    if (r->priced)
+        put_ratios(&o, r);
     put_counts(&o, r);
     put_flag(&o, "test_mode", r->test_mode);
     put_flag(&o, "estimated", r->estimated);
@@ -250,6 +242,6 @@ void log_row_json(const struct api_request *req, const struct q_log_rows *r, boo
     put_text(out, "ip", r->ip);
     put_text(out, "request_id", r->request_id);
     put_text(out, "upstream_request_id", r->upstream_request_id);
-    put_other(req, r, out);
+    put_other(r, out);
     buf_putc(out, '}');
 }

@@ -7,15 +7,20 @@
 
 -- name: log_rows :many
 -- in: from_s:i64 to_s:i64 edge_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str count:i64
--- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str
+-- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str priced:bool price_per_call:bool price_call_quota:i64 price_model:i64 price_completion:i64 price_cache_read:i64 price_cache_write:i64 price_cache_write_1h:i64 price_image:i64 price_audio:i64 price_audio_completion:i64
 SELECT r.id, r.created_s, r.type, r.user_id, r.key_id, r.group_id, r.channel_id, r.price_id,
   r.group_ratio, r.cost, r.prompt, r.completion, r.cached, r.cache_write_5m, r.cache_write_1h,
   r.image_in, r.audio_in, r.audio_out, r.reasoning, r.searches, r.status, r.attempts,
   r.end_reason, r.policy, r.stream, r.test_mode, r.estimated, r.interrupted, r.first_byte_us,
   r.duration_us, r.request_id, r.upstream_request_id, r.model, r.upstream_model, r.ip, r.endpoint,
-  r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, '')
+  r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, ''), p.id IS NOT NULL,
+  COALESCE(p.per_call, 0), COALESCE(p.call_quota, 0), COALESCE(p.model, 0),
+  COALESCE(p.completion, 0), COALESCE(p.cache_read, 0), COALESCE(p.cache_write, 0),
+  COALESCE(p.cache_write_1h, 0), COALESCE(p.image, 0), COALESCE(p.audio, 0),
+  COALESCE(p.audio_completion, 0)
 FROM usage_rows r FORCE INDEX (PRIMARY, by_user, by_key, by_request)
   LEFT JOIN users u ON u.id = r.user_id LEFT JOIN api_keys k ON k.id = r.key_id
+  LEFT JOIN price_versions p ON p.id = r.price_id
 WHERE r.created_s BETWEEN ? AND ? AND (r.created_s + 0 <> ? OR r.id + 0 < ?)
   AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
   AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)
@@ -25,15 +30,20 @@ ORDER BY r.created_s DESC, r.id DESC LIMIT ?;
 
 -- name: log_rows_any :many
 -- in: from_s:i64 to_s:i64 edge_s:i64 edge_id:i64 any_user:bool user:i64 any_key:bool key:i64 any_id:bool id:i64 any_type:bool type:i64 any_group:bool group:i64 any_channel:bool channel:i64 any_model:bool model:str any_request:bool request:str any_upstream:bool upstream:str any_key_name:bool key_name:str count:i64
--- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str
+-- out: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str username:str key_name:str priced:bool price_per_call:bool price_call_quota:i64 price_model:i64 price_completion:i64 price_cache_read:i64 price_cache_write:i64 price_cache_write_1h:i64 price_image:i64 price_audio:i64 price_audio_completion:i64
 SELECT r.id, r.created_s, r.type, r.user_id, r.key_id, r.group_id, r.channel_id, r.price_id,
   r.group_ratio, r.cost, r.prompt, r.completion, r.cached, r.cache_write_5m, r.cache_write_1h,
   r.image_in, r.audio_in, r.audio_out, r.reasoning, r.searches, r.status, r.attempts,
   r.end_reason, r.policy, r.stream, r.test_mode, r.estimated, r.interrupted, r.first_byte_us,
   r.duration_us, r.request_id, r.upstream_request_id, r.model, r.upstream_model, r.ip, r.endpoint,
-  r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, '')
+  r.error_code, r.content, COALESCE(u.username, ''), COALESCE(k.name, ''), p.id IS NOT NULL,
+  COALESCE(p.per_call, 0), COALESCE(p.call_quota, 0), COALESCE(p.model, 0),
+  COALESCE(p.completion, 0), COALESCE(p.cache_read, 0), COALESCE(p.cache_write, 0),
+  COALESCE(p.cache_write_1h, 0), COALESCE(p.image, 0), COALESCE(p.audio, 0),
+  COALESCE(p.audio_completion, 0)
 FROM usage_rows r FORCE INDEX (PRIMARY, by_time, by_request)
   LEFT JOIN users u ON u.id = r.user_id LEFT JOIN api_keys k ON k.id = r.key_id
+  LEFT JOIN price_versions p ON p.id = r.price_id
 WHERE r.created_s BETWEEN ? AND ? AND (r.created_s + 0 <> ? OR r.id + 0 < ?)
   AND (? OR r.user_id = ?) AND (? OR r.key_id = ?) AND (? OR r.id = ?)
   AND (? OR r.type = ?) AND (? OR r.group_id = ?) AND (? OR r.channel_id = ?)

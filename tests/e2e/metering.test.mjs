@@ -126,6 +126,9 @@ test('a charge is explained by the price it was made with, after the price has c
   assert.equal(data.parts.reduce((n, p) => n + p.quota, 0) + data.rounding, row.cost);
   assert.equal(data.adjustment, 0);
   assert.match(data.formula, new RegExp(`= ${row.cost}$`));
+  const listed = (await s.get(`/api/log/self?request_id=${r.id}`, auth())).json.data.items[0];
+  const other = JSON.parse(listed.other);
+  assert.deepEqual([other.model_ratio, other.completion_ratio, other.group_ratio], [5, 3, 1], 'the list has the ratios it was charged by');
   const told = await s.ctl(['--json', 'rerate', '--since', String(since), '--until', String(since + 3600), '--dry-run']);
   assert.match(told, new RegExp(`\\b${row.cost}\\b`), told);
   await eventually(async () => (await s.chat('x', { model: 'dear', max_tokens: 10 })).status === 200);

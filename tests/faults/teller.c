@@ -33,6 +33,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define UNTIL_REFUSED_S 120 /* who is never refused is stopped */
+
 static const char *db_socket, *db_name;
 static char db_user[64];
 
@@ -289,6 +291,8 @@ static int work(const char *run_dir, char **a) {
     if (opt.times)
         times_fd = open(opt.times, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     signal(SIGTERM, on_term);
+    if (!opt.seconds)
+        alarm(UNTIL_REFUSED_S);
     billing = billing_new(in_force);
     pthread_t ledger, threads[256];
     must(opt.threads <= (int64_t)ARRAY_LEN(threads));
