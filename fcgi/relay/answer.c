@@ -65,14 +65,6 @@ static void watch_peer(struct exchange *x) {
                  EPOLLRDHUP | (fcgi_pending(&x->conn) ? (uint32_t)EPOLLOUT : 0u));
 }
 
-void answer_flush(struct soon *s) {
-    struct exchange *x = CONTAINER_OF(s, struct exchange, flush);
-    if (fcgi_flush(&x->conn))
-        watch_peer(x);
-    else
-        attempt_client_gone(x);
-}
-
 /* One read of the provider's connection may bring many events, each in a chunk of its own: they
  * leave in one write. False when the client is gone (and the exchange is not to be used any more,
  * unless draining). */
@@ -225,10 +217,10 @@ void answer_writable(struct exchange *x) {
         attempt_client_gone(x);
         return;
     }
+    watch_peer(x);
     if (fcgi_pending(&x->conn))
         return;
     x->wrote_mono_us = x->relay->poller->now_us;
-    watch_peer(x);
     if (x->finished) {
         answer_end(x, END_OK);
     } else if (x->paused) {
@@ -236,6 +228,11 @@ void answer_writable(struct exchange *x) {
         x->activity_mono_us = x->relay->poller->now_us;
         http_resume(x->call);
     }
+}
+
+/* What it writes may be the last of what a paused transfer waits for. */
+void answer_flush(struct soon *s) {
+    answer_writable(CONTAINER_OF(s, struct exchange, flush));
 }
 
 void answer_ping(struct exchange *x) {
