@@ -1,6 +1,7 @@
 #include "door/http.h"
 
 #include "door/address.h"
+#include "door/http_sockets.h"
 #include "util/hash.h"
 #include "util/list.h"
 
@@ -63,15 +64,11 @@ struct http {
     struct timer timer;
     struct timer settle; /* origins reached lately are settled then */
     struct list idle;    /* handles ready for use; LIFO keeps their memory warm */
-    size_t n_idle, n_sockets;
+    size_t n_idle;
+    struct http_sockets sockets;
     bool any_reached;
     struct origin origins[N_ORIGINS];
     struct http_conf conf;
-};
-
-struct socket {
-    struct watch watch;
-    struct http *http;
 };
 
 void http_library_init(void) {
@@ -88,16 +85,8 @@ static void drive(struct http *h, curl_socket_t fd, int what) {
     collect(h);
 }
 
-static void on_socket_ready(struct watch *w, uint32_t events) {
-    struct socket *s = CONTAINER_OF(w, struct socket, watch);
-    int what = 0;
-    if (events & EPOLLIN)
-        what |= CURL_CSELECT_IN;
-    if (events & EPOLLOUT)
-        what |= CURL_CSELECT_OUT;
-    if (events & (EPOLLERR | EPOLLHUP))
-        what |= CURL_CSELECT_ERR;
-    drive(s->http, w->fd, what);
+static void on_ready(void *ctx, curl_socket_t fd, int what) {
+    drive(ctx, fd, what);
 }
 
 static void on_timer(struct timer *t) {
@@ -111,30 +100,6 @@ static int timer_wanted(CURLM *multi, long ms, void *ctx) {
         poller_timer_clear(h->poller, &h->timer);
     else
         poller_timer_set(h->poller, &h->timer, h->poller->now_us + ms * 1000);
-    return 0;
-}
-
-static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
-    struct http *h = ctx;
-    struct socket *s = socket_ctx;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (s) {
-            poller_watch(h->poller, &s->watch, 0);
-            poller_bury(h->poller, s);
-            h->n_sockets--;
-        }
-        return 0;
-    }
-    if (!s) {
-        s = base_zalloc(sizeof *s);
-        s->http = h;
-        s->watch = (struct watch){.fn = on_socket_ready, .fd = fd};
-        h->n_sockets++;
-        curl_multi_assign(h->multi, fd, s);
-    }
-    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-    poller_watch(h->poller, &s->watch, events);
     return 0;
 }
 
@@ -239,7 +204,10 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
         c->met_private = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    if (fd >= 0)
+        http_sockets_opened(&c->http->sockets, fd);
+    return fd;
 }
 
 /* Inside libcurl, where no other call may be added. */
@@ -312,6 +280,8 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_PROXY, "");
     SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(e, CURLOPT_OPENSOCKETDATA, c);
+    SET(e, CURLOPT_CLOSESOCKETFUNCTION, http_sockets_close);
+    SET(e, CURLOPT_CLOSESOCKETDATA, &c->http->sockets);
     SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* decodes what comes compressed nevertheless */
     SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -534,8 +504,9 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
         list_init(&h->origins[i].waiting);
     h->multi = curl_multi_init();
     must(h->multi != NULL);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+    h->sockets = (struct http_sockets){.poller = p, .multi = h->multi, .ready = on_ready, .ctx = h};
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, http_sockets_wanted);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, &h->sockets);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
@@ -556,6 +527,7 @@ void http_free(struct http **hp) {
     must(curl_multi_cleanup(h->multi) == CURLM_OK);
     poller_timer_clear(h->poller, &h->timer);
     poller_timer_clear(h->poller, &h->settle);
+    http_sockets_free(&h->sockets);
     free(h);
 }
 
@@ -566,5 +538,5 @@ bool http_sent(const struct http_call *c, size_t body_n) {
 }
 
 size_t http_connections(const struct http *h) {
-    return h->n_sockets;
+    return h->sockets.n_wanted;
 }

@@ -381,6 +381,11 @@ static void complete_whole(struct exchange *x) {
         head_line_i64(out, "X-Tollgate-Cost", x->outcome.cost);
     head_line_i64(out, "Content-Length", (int64_t)x->held.n);
     head_end(out);
+    if (x->held.n >= GATHER_MAX) { /* too much to copy */
+        fcgi_queue(&x->conn, buf_view(out));
+        finish(x, buf_view(&x->held));
+        return;
+    }
     buf_str(out, buf_view(&x->held));
     finish(x, buf_view(out));
 }
