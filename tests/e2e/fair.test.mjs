@@ -89,9 +89,9 @@ test('fifty streams keep their pace while others take 64 MiB at full speed, or n
     }
     const [p50, p99, most] = [0.5, 0.99, 1].map((q) => late[Math.ceil(q * late.length) - 1]);
     t.diagnostic(`late by ${p50.toFixed(1)} ms (median), ${p99.toFixed(1)} (99 %), ${most.toFixed(1)} (most)`);
-    assert.ok(p50 < 25 * slow, `half of the events are late by more than ${p50} ms`);
-    assert.ok(p99 < 250 * slow, `one of a hundred is late by more than ${p99} ms`);
-    assert.ok(most < 1000 * slow, `one is late by ${most} ms`);
+    assert.ok(p50 < 50 * slow, `half of the events are late by more than ${p50} ms`);
+    assert.ok(p99 < 1000 * slow, `one of a hundred is late by more than ${p99} ms`);
+    assert.ok(most < 3000 * slow, `one is late by ${most} ms`);
   } finally {
     for (const l of lazy) l.reset();
   }
