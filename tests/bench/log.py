@@ -51,8 +51,9 @@ def asked(now, weeks):
 
 
 def measure(site, now, weeks, rounds):
-    """Medians in ms, first answers in ms, what was answered. One client, one question after the other."""
-    times, first, totals = {}, {}, {}
+    """Medians in ms, first answers in ms, what was answered, rows and index entries that were read for an answer. One client, one
+    question after the other."""
+    times, first, totals, reads = {}, {}, {}, {}
     c = http.client.HTTPConnection("127.0.0.1", site.port)
     request = site.sql("SELECT request_id FROM usage_rows ORDER BY created_s, id LIMIT 1")
 
@@ -65,14 +66,19 @@ def measure(site, now, weeks, rounds):
             raise RuntimeError(f"{target}: {r.status} {text[:200]!r}")
         return (time.perf_counter() - begin) * 1000, json.loads(text)["data"]
 
+    def read_so_far():
+        return sum(int(line.split()[1]) for line in site.sql("SHOW GLOBAL STATUS LIKE 'Handler_read%'").splitlines())
+
     for _ in range(3):  # the quietest of three moments
         for name, target in asked(now, weeks).items():
+            before = read_so_far()
             took = [ask(target) for _ in range(rounds + 2)]
+            reads[name] = min((read_so_far() - before) // len(took), reads.get(name, 1 << 62))
             first.setdefault(name, took[0][0])
             times[name] = min(statistics.median(t for t, _ in took[2:]), times.get(name, 1e9))  # sessions and pages are warm by then
             data = took[0][1]
             totals[name] = data.get("total", data.get("quota")) if isinstance(data, dict) else len(data)
-    return times, first, totals
+    return times, first, totals, reads
 
 
 class Asking:
@@ -144,16 +150,16 @@ def run(args):
             print(f"{site.count_rollup()} calls in place after {spent[name]:.0f} s", flush=True)
             taken[name] = measure(site, now, n, 15)
         drop = drop_month(site, now)
-    (short, first_short, _), (long, first_long, answers) = taken["short"], taken["long"]
+    (short, first_short, _, reads_short), (long, first_long, answers, reads_long) = taken["short"], taken["long"]
     ratios = {name: long[name] / short[name] for name in short}
     print(f"{week_rows * weeks} and {args.rows} usage rows, {week_rows // 7} a day, of {log_fill.USERS} accounts; best of three medians of 15 in ms")
     for name, r in ratios.items():
         print(f"  {name:30} {short[name]:8.2f} {long[name]:8.2f}  {r:5.2f} (target {TARGET}){'' if r <= TARGET else '  FAILED'}"
-              f"  first {first_short[name]:.1f} {first_long[name]:.1f}; {answers[name]}")
+              f"  first {first_short[name]:.1f} {first_long[name]:.1f}, reads {reads_short[name]} {reads_long[name]}; {answers[name]}")
     print(f"dropping a month of {drop['rows']} rows: {drop['seconds']:.3f} s; longest of {drop['inserts']} inserts meanwhile, with a"
           f" long reader: {drop['longest_insert_s']:.3f} s (target {TARGET_DROP_S})")
     ok = max(ratios.values()) <= TARGET and max(drop["seconds"], drop["longest_insert_s"]) < TARGET_DROP_S
     bars = [(name, r, f"{short[name]:.1f} ms, {long[name]:.1f} ms: {r:.2f}") for name, r in ratios.items()]
     return {"section": "log", "title": f"{args.rows:,} usage rows beside {week_rows * weeks:,}: times as long", "bars": bars,
             "rows": args.rows, "few": week_rows * weeks, "fill_s": spent, "short_ms": short, "long_ms": long, "ratios": ratios,
-            "first_ms": {"short": first_short, "long": first_long}, "drop": drop, "ok": ok}
+            "first_ms": {"short": first_short, "long": first_long}, "reads": {"short": reads_short, "long": reads_long}, "drop": drop, "ok": ok}
