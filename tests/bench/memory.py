@@ -1,11 +1,10 @@
 """memory.py - `bench memory`: what each worker holds of its own while it answers --requests calls. After a warm-up nothing grows."""
 import re
-import statistics
 import time
 
 from bench_site import LONG_ANSWERS, Site, load_average
 
-WARM_UP = 50_000  # calls until every cache, arena and connection is what it stays
+WARM_UP = 100_000  # calls until every cache, arena and connection of each worker is what it stays
 GROWTH_KIB, GROWTH = 256, 0.01  # the larger of both
 TURN_S = 3
 
@@ -28,22 +27,22 @@ def sample(site, args):
     keys, turns = [site.vars["TOLLGATE_API_KEY"]], list(bodies())
     points, done = [(0, [anon_kib(p) for p in site.worker_pids()])], 0
     while done < args.requests:
-        for body in turns:
-            done += site.load(site.port, 64, TURN_S, keys, body)["answers"]
-        time.sleep(0.3)
+        done += site.load(site.port, 64, TURN_S, keys, turns[len(points) % len(turns)])["answers"]
+        time.sleep(0.2)
         points.append((done, [anon_kib(p) for p in site.worker_pids()]))
         print(f"{done:>10} calls: {' + '.join(map(str, points[-1][1]))} KiB", flush=True)
     return points
 
 
 def verdict(points):
-    """Of all workers together: how much higher the last fifth's middle is than the first fifth's after the warm-up."""
-    warm = [sum(kib) for calls, kib in points if calls >= WARM_UP]
-    if len(warm) < 5:
+    """How far the workers' floor has risen: each one's least in the last third over its least in the first one after the warm-up.
+    What is gone by the next look is a batch under way; what never goes raises the floor."""
+    warm = [kib for calls, kib in points if calls >= WARM_UP]
+    third = len(warm) // 3
+    if not third:
         return None, False
-    fifth = max(1, len(warm) // 5)
-    begin = statistics.median(warm[:fifth])
-    growth = statistics.median(warm[-fifth:]) - begin
+    begin = sum(min(kib[i] for kib in warm[:third]) for i in range(len(warm[0])))
+    growth = sum(min(kib[i] for kib in warm[-third:]) for i in range(len(warm[0]))) - begin
     return growth, growth <= max(GROWTH_KIB, GROWTH * begin)
 
 
