@@ -3,7 +3,7 @@
  * Every byte adds a cost, in hundredths of a token, that depends on its class (letter, digit,
  * script of a UTF-8 lead byte...) and on the class of the byte before: starting a word is dear,
  * going on with it is cheap; a Chinese character costs more than an English letter. The costs are
- * fitted to o200k (tests/unit/data/estimate_corpus.mjs), whose merges the other providers'
+ * fitted to o200k (tests/e2e/lib/corpus.mjs), whose merges the other providers'
  * vocabularies resemble closely enough for what this serves: holds before a call, and bills of
  * answers that were cut off before the provider reported usage.
  *
