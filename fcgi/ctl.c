@@ -19,7 +19,8 @@
 #define GROUP_OPTIONS                                                                      \
     "[--ratio X [--for-group G]] [--description S] [--selectable yes|no] [--drain yes|no]" \
     " [--clamp-max-tokens yes|no] [--hard-stop yes|no] [--rpm N] [--tpm N]"                \
-    " [--concurrency N] [--auto-rank N]"
+    " [--concurrency N]"                                                                   \
+    " [--budget day|week|month|total=N[@ZONE],...] [--auto-rank N]"
 
 static const struct ctl_command commands[] = {
     {"migrate", "", ctl_migrate, "[--check] [--dry-run]", "bring the database to this schema"},
@@ -33,6 +34,9 @@ static const struct ctl_command commands[] = {
     {"user", "add", ctl_user_add,
      "--email E [--username U] [--role user|admin|root] [--group G] [--quota N | --usd X]",
      "make an account; the password is a line of standard input"},
+    {"user", "limits", ctl_user_limits,
+     "USER [--rpm N] [--tpm N] [--concurrency N] [--budget day|week|month|total=N[@ZONE],...]",
+     "limit what all keys of an account may do together"},
     {"user", "list", ctl_user_list, "", "show accounts"},
     {"user", "passwd", ctl_user_passwd, "USER", "set a password, a line of standard input"},
     {"user", "enable", ctl_user_enable, "USER", "let an account in again"},

@@ -130,6 +130,7 @@ CTL_HANDLER(ctl_config_man);
 CTL_HANDLER(ctl_secrets_init);
 CTL_HANDLER(ctl_secrets_rotate);
 CTL_HANDLER(ctl_user_add);
+CTL_HANDLER(ctl_user_limits);
 CTL_HANDLER(ctl_user_list);
 CTL_HANDLER(ctl_user_passwd);
 CTL_HANDLER(ctl_user_enable);

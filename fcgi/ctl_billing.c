@@ -170,6 +170,8 @@ static struct str kind_name(int64_t kind) {
         return STR("sandbox");
     case ALLOW_KEY:
         return STR("key");
+    case ALLOW_OWNER_BUDGET:
+        return STR("owner budget");
     default:
         return STR("budget");
     }

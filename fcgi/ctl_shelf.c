@@ -9,6 +9,7 @@
 
 static enum err save_group(struct ctl *c, struct ctl_args *a, bool existing) {
     struct group_edit g = {.existing = existing};
+    struct str budgets = STR("");
     const struct ctl_option options[] = {
         {"description", CTL_STR, &g.description, false, &g.has.description},
         {"ratio", CTL_DECIMAL, &g.ratio, false, &g.has.ratio},
@@ -20,8 +21,11 @@ static enum err save_group(struct ctl *c, struct ctl_args *a, bool existing) {
         {"rpm", CTL_INT, &g.rpm_limit, false, &g.has.rpm_limit},
         {"tpm", CTL_INT, &g.tpm_limit, false, &g.has.tpm_limit},
         {"concurrency", CTL_INT, &g.concurrency_limit, false, &g.has.concurrency_limit},
+        {"budget", CTL_STR, &budgets, false, NULL},
         {"auto-rank", CTL_INT, &g.auto_rank, false, &g.has.auto_rank}};
     enum err e = ctl_options(c, a, options, ARRAY_LEN(options), 1, 1);
+    if (!e)
+        e = budget_parse(budgets, &g.budgets, &c->fault);
     if (e)
         return e;
     if (g.for_group.n && !g.has.ratio)
@@ -56,21 +60,22 @@ static struct str decimal(char text[32], int64_t v) {
     return str_of(text, (size_t)n);
 }
 
-static enum err on_group(void *ctx, const struct q_catalog_groups *r) {
+static enum err on_group(void *ctx, const struct q_group_rows *r) {
     char text[32];
     ctl_row(ctx, cell_i("id", r->id), cell_s("name", r->name),
             cell_s("ratio", decimal(text, r->ratio)), cell_b("selectable", r->selectable),
             cell_b("drain", r->drain), cell_b("clamp_max_tokens", r->clamp_max_tokens),
             cell_b("hard_stop", r->hard_stop), cell_i("rpm", r->rpm_limit),
             cell_i("tpm", r->tpm_limit), cell_i("concurrency", r->concurrency_limit),
-            cell_i("auto_rank", r->auto_rank), cell_s("description", r->description));
+            cell_s("budget", r->budgets), cell_i("auto_rank", r->auto_rank),
+            cell_s("description", r->description));
     return OK;
 }
 
 CTL_HANDLER(ctl_group_list) {
     enum err e = ctl_plain(c, a);
     ctl_list(c);
-    return e ? e : q_catalog_groups(c->db, on_group, c);
+    return e ? e : q_group_rows(c->db, on_group, c);
 }
 
 /* --- models ----------------------------------------------------------------------------------- */

@@ -53,7 +53,9 @@ static enum err on_user(void *ctx, const struct q_user_rows *r) {
             cell_s("role", str_c(account_role_name(r->role))),
             cell_b("enabled", r->status == ACCOUNT_ENABLED), cell_s("group", r->user_group),
             cell_i("quota", r->granted - r->used), cell_i("used_quota", r->used),
-            cell_i("keys", r->live_keys), cell_i("created_time", r->created_at));
+            cell_i("keys", r->live_keys), cell_i("rpm", r->rpm_limit), cell_i("tpm", r->tpm_limit),
+            cell_i("concurrency", r->concurrency_limit), cell_s("budget", r->budgets),
+            cell_i("created_time", r->created_at));
     return OK;
 }
 
@@ -103,4 +105,25 @@ CTL_HANDLER(ctl_user_enable) {
 
 CTL_HANDLER(ctl_user_disable) {
     return set_status(c, a, ACCOUNT_DISABLED, "is disabled");
+}
+
+CTL_HANDLER(ctl_user_limits) {
+    struct account_limits l = {0};
+    struct str budgets = STR("");
+    int64_t id;
+    const struct ctl_option options[] = {
+        {"rpm", CTL_INT, &l.rpm, false, &l.has.rpm},
+        {"tpm", CTL_INT, &l.tpm, false, &l.has.tpm},
+        {"concurrency", CTL_INT, &l.concurrency, false, &l.has.concurrency},
+        {"budget", CTL_STR, &budgets, false, NULL}};
+    enum err e = ctl_options(c, a, options, ARRAY_LEN(options), 1, 1);
+    if (!e)
+        e = budget_parse(budgets, &l.budgets, &c->fault);
+    if (!e)
+        e = ctl_db(c);
+    if (!e)
+        e = account_find(c->db, str_c(a->v[0]), &id, &c->fault);
+    if (!e)
+        e = account_set_limits(c->db, ctl_host(c), id, &l, &c->fault);
+    return e ? e : answer(c, id, "has these limits");
 }

@@ -94,23 +94,21 @@ static void explain_rights(struct explaining *x, const struct call *call) {
 }
 
 static enum err explain_budget(struct explaining *x, const struct budget_rule *b) {
-    const struct zone *z = zone_get(str_c(b->timezone));
+    int64_t kind = b->owner == BUDGET_OF_KEY ? ALLOW_BUDGET : ALLOW_OWNER_BUDGET;
     struct allow_view v;
     struct fault f = {0};
     int64_t start = 0, end = 0;
-    if (z)
-        zone_window(z, b->window, clock_unix_s(), &start, &end);
-    enum err e = credit_view(x->req->db, ALLOW_BUDGET, b->id, start, &v);
+    budget_window(b, clock_unix_s(), &start, &end);
+    enum err e = credit_view(x->req->db, kind, b->id, start, &v);
     if (e != OK)
         return e;
-    const char *name = b->window == 'd' ? "day" : b->window == 'w' ? "week" : "month";
     if (v.used >= b->amount) {
-        fault_set(&f, ERR_BUDGET, "%s", name);
+        fault_set(&f, ERR_BUDGET, "%s", budget_name(b));
         put_check(x, "budget", f.err, &f);
     } else {
         put_check(x, "budget", OK, NULL);
     }
-    if (!x->resets_at || end < x->resets_at)
+    if (end && (!x->resets_at || end < x->resets_at))
         x->resets_at = end;
     return OK;
 }
@@ -134,6 +132,11 @@ static enum err explain_money(struct explaining *x, struct allow_view *key,
     put_check(x, "user_balance", f.err, &f);
     for (size_t i = 0; e == OK && i < c->n_budgets; i++)
         e = explain_budget(x, &c->budgets[i]);
+    for (size_t i = 0; e == OK && !c->test_mode && i < c->n_user_budgets; i++)
+        e = explain_budget(x, &c->user_budgets[i]);
+    const struct group *g = x->choice.n && !c->test_mode ? x->choice.groups[0] : NULL;
+    for (size_t i = 0; e == OK && g && i < g->n_budgets; i++)
+        e = explain_budget(x, &g->budgets[i]);
     return e;
 }
 

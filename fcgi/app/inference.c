@@ -155,6 +155,14 @@ static ratio dearest(const struct exchange *x, const struct choice *g) {
     return most;
 }
 
+/* The first that serves the model is the first of the plan. */
+static const struct group *first_group(const struct exchange *x, const struct choice *g) {
+    for (size_t i = 0; i < g->n && g->n > 1; i++)
+        if (catalog_ability(x->catalog, g->groups[i], x->peek.model))
+            return g->groups[i];
+    return g->n ? g->groups[0] : NULL;
+}
+
 static enum err take_hold(struct app *a, struct db *db, struct exchange *x, const struct choice *g,
                           struct fault *f) {
     const struct model *m = x->model;
@@ -166,7 +174,7 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x, cons
     int64_t n = x->peek.n > 0 ? x->peek.n : 1;
     if (__builtin_mul_overflow(most, n, &most))
         return fault_field(f, ERR_FIELD_VALUE, "max_tokens", "max_tokens");
-    const struct group *group = g->n ? g->groups[0] : NULL;
+    const struct group *group = first_group(x, g);
     int64_t clamp_to = 0;
     enum err e = billing_hold(
         a->billing, db,

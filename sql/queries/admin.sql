@@ -13,11 +13,15 @@ SELECT id, username, role, status FROM users
 WHERE deleted_at IS NULL AND (id = ? OR email = ? OR username = ?) ORDER BY id LIMIT 1;
 
 -- name: user_rows :many
--- out: id:i64 email:str? username:str role:i64 status:i64 user_group:str granted:i64 used:i64 live_keys:i64 created_at:i64
+-- out: id:i64 email:str? username:str role:i64 status:i64 user_group:str granted:i64 used:i64 live_keys:i64 created_at:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 budgets:str
 SELECT u.id, u.email, u.username, u.role, u.status, u.user_group, COALESCE(a.granted, 0),
        CAST(COALESCE(a.spent, 0) + COALESCE((SELECT SUM(l.settled) FROM leases l
             WHERE l.kind = 1 AND l.owner_id = u.id AND l.period = 0), 0) AS SIGNED),
-       u.live_keys, u.created_at
+       u.live_keys, u.created_at, u.rpm_limit, u.tpm_limit, u.concurrency_limit,
+       COALESCE((SELECT GROUP_CONCAT(CASE b.time_window WHEN 'd' THEN 'day' WHEN 'w' THEN 'week'
+           WHEN 'm' THEN 'month' ELSE 'total' END, '=', b.amount,
+           IF(b.timezone = '', '', CONCAT('@', b.timezone)) ORDER BY b.id)
+         FROM owner_budgets b WHERE b.owner_kind = 1 AND b.owner_id = u.id), '')
 FROM users u LEFT JOIN allowances a ON a.kind = 1 AND a.owner_id = u.id AND a.period = 0
 WHERE u.deleted_at IS NULL ORDER BY u.id;
 
@@ -28,6 +32,25 @@ UPDATE users SET password_hash = ? WHERE id = ?;
 -- name: user_set_status :exec
 -- in: status:i64 id:i64
 UPDATE users SET status = ? WHERE id = ?;
+
+-- name: user_limits_get :one
+-- in: id:i64
+-- out: rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64
+SELECT rpm_limit, tpm_limit, concurrency_limit FROM users WHERE id = ? FOR UPDATE;
+
+-- name: user_limits_set :exec
+-- in: rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 id:i64
+UPDATE users SET rpm_limit = ?, tpm_limit = ?, concurrency_limit = ? WHERE id = ?;
+
+-- name: group_rows :many
+-- out: id:i64 name:str description:str ratio:i64 selectable:bool drain:bool clamp_max_tokens:bool hard_stop:bool rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 auto_rank:i64 budgets:str
+SELECT g.id, g.name, g.description, g.ratio, g.selectable, g.drain, g.clamp_max_tokens, g.hard_stop,
+       g.rpm_limit, g.tpm_limit, g.concurrency_limit, g.auto_rank,
+       COALESCE((SELECT GROUP_CONCAT(CASE b.time_window WHEN 'd' THEN 'day' WHEN 'w' THEN 'week'
+           WHEN 'm' THEN 'month' ELSE 'total' END, '=', b.amount,
+           IF(b.timezone = '', '', CONCAT('@', b.timezone)) ORDER BY b.id)
+         FROM owner_budgets b WHERE b.owner_kind = 2 AND b.owner_id = g.id), '')
+FROM `groups` g ORDER BY g.id;
 
 -- name: group_by_name :one
 -- in: name:str

@@ -191,3 +191,27 @@ ON DUPLICATE KEY UPDATE calls = calls + VALUES(calls), failures = failures + VAL
 -- in: kind:i64 owner_id:i64 period:i64 percent:i64 granted:i64 created_s:i64
 INSERT IGNORE INTO balance_events (kind, owner_id, period, percent, granted, created_s)
 VALUES (?, ?, ?, ?, ?, ?);
+
+-- Budgets of accounts (owner_kind 1) and groups (2); a time zone as it is in force.
+
+-- name: owner_budget_get :one
+-- in: owner_kind:i64 owner_id:i64 time_window:str
+-- out: id:i64 amount:i64 timezone:str
+SELECT b.id, b.amount, IF(b.timezone = '', COALESCE(u.timezone, 'UTC'), b.timezone)
+FROM owner_budgets b LEFT JOIN users u ON b.owner_kind = 1 AND u.id = b.owner_id
+WHERE b.owner_kind = ? AND b.owner_id = ? AND b.time_window = ? FOR UPDATE;
+
+-- name: owner_budget_put :exec
+-- in: owner_kind:i64 owner_id:i64 time_window:str amount:i64 timezone:str
+INSERT INTO owner_budgets (owner_kind, owner_id, time_window, amount, timezone) VALUES (?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE amount = VALUES(amount), timezone = VALUES(timezone);
+
+-- name: owner_budget_delete :exec
+-- in: id:i64
+DELETE FROM owner_budgets WHERE id = ?;
+
+-- name: user_budgets_count :exec
+-- in: user_id:i64
+UPDATE users SET budgets =
+  (SELECT COUNT(*) FROM owner_budgets b WHERE b.owner_kind = 1 AND b.owner_id = users.id)
+WHERE id = ?;

@@ -10,6 +10,11 @@ SELECT id, name, description, ratio, selectable, drain, clamp_max_tokens, hard_s
        tpm_limit, concurrency_limit, auto_rank
 FROM `groups` ORDER BY id;
 
+-- name: catalog_budgets :many
+-- out: id:i64 group_id:i64 time_window:str amount:i64 timezone:str
+SELECT id, owner_id, time_window, amount, timezone FROM owner_budgets
+WHERE owner_kind = 2 ORDER BY owner_id, id;
+
 -- name: catalog_ratios :many
 -- out: user_group_id:i64 using_group_id:i64 ratio:i64
 SELECT user_group_id, using_group_id, ratio FROM group_ratios;

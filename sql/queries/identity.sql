@@ -23,19 +23,23 @@ SELECT hash FROM key_secrets WHERE id = ?;
 -- Each table is read by a whole unique key, so the optimizer has nothing to weigh.
 -- name: caller_get :one
 -- in: hash:bytes
--- out: secret_id:i64 key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str user_role:i64 user_status:i64 budgets:i64
+-- out: secret_id:i64 key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str user_role:i64 user_status:i64 user_rpm_limit:i64 user_tpm_limit:i64 user_concurrency_limit:i64 user_budgets:i64 budgets:i64
 SELECT s.id, k.id, k.user_id, s.expires_at, k.name, k.disabled, k.test_mode, k.expires_at,
        k.unlimited, k.model_limits_enabled, k.model_limits, k.allow_ips, k.key_group, k.auto_groups,
        k.cross_group_retry, k.scopes, k.rpm_limit, k.tpm_limit, k.concurrency_limit,
-       u.username, u.user_group, u.role, u.status,
-       (SELECT COUNT(*) FROM key_budgets b WHERE b.key_id = k.id)
+       u.username, u.user_group, u.role, u.status, u.rpm_limit, u.tpm_limit, u.concurrency_limit,
+       u.budgets, (SELECT COUNT(*) FROM key_budgets b WHERE b.key_id = k.id)
 FROM key_secrets s JOIN api_keys k ON k.id = s.key_id JOIN users u ON u.id = k.user_id
 WHERE s.hash = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
 
 -- name: caller_budgets :many
--- in: key_id:i64
--- out: id:i64 time_window:str amount:i64 timezone:str
-SELECT id, time_window, amount, timezone FROM key_budgets WHERE key_id = ? ORDER BY id;
+-- in: key_id:i64 user_id:i64
+-- out: owner:i64 id:i64 time_window:str amount:i64 timezone:str
+SELECT 0, id, time_window, amount, timezone FROM key_budgets WHERE key_id = ?
+UNION ALL
+SELECT 1, b.id, b.time_window, b.amount, IF(b.timezone = '', u.timezone, b.timezone)
+FROM owner_budgets b JOIN users u ON u.id = b.owner_id
+WHERE b.owner_kind = 1 AND b.owner_id = ? ORDER BY 1, 2;
 
 -- Each worker tells of a use once a minute; the condition makes it one write for all of them.
 

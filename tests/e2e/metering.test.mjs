@@ -131,7 +131,8 @@ test('a charge is explained by the price it was made with, after the price has c
   assert.deepEqual([other.model_ratio, other.completion_ratio, other.group_ratio], [5, 3, 1], 'the list has the ratios it was charged by');
   const told = await s.ctl(['--json', 'rerate', '--since', String(since), '--until', String(since + 3600), '--dry-run']);
   assert.match(told, new RegExp(`\\b${row.cost}\\b`), told);
-  await eventually(async () => (await s.chat('x', { model: 'dear', max_tokens: 10 })).status === 200);
+  const again = await eventually(async () => { const c = await s.chat('x', { model: 'dear', max_tokens: 10 }); return c.status === 200 && c; });
+  await s.usageOf(again.id);
   const before = (await s.sql('SELECT SUM(cost) AS n FROM usage_rows'))[0].n;
   await s.ctl(['rerate', '--since', '1', '--dry-run']);
   assert.equal((await s.sql('SELECT SUM(cost) AS n FROM usage_rows'))[0].n, before, 'a dry run changes nothing');

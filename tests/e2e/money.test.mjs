@@ -78,6 +78,89 @@ test('a daily budget lets exactly its calls through and tells when it starts ane
   await reconciled();
 });
 
+test('an account\'s budget is what its five keys may spend together, and the refusal says whose it is', async () => {
+  const keys = [await s.addUser('capped@example.org', 1000 * CALL)];
+  for (let i = 1; i < 5; i++) keys.push(s.secret((await s.ctl(['key', 'add', '--user', 'capped@example.org', '--name', `k${i}`, '--unlimited'])).trim().split(/\s/).at(-1)));
+  assert.equal((await s.chat('x', { model: 'flat' }, { key: keys[0] })).status, 200);
+  await s.ctl(['user', 'limits', 'capped@example.org', '--budget', `day=${50 * CALL}@Asia/Ho_Chi_Minh,total=${900 * CALL}`]);
+  const { counts, codes } = await storm(keys, 80, 40);
+  assert.deepEqual(counts, { 200: 50, 429: 30 });
+  assert.deepEqual(codes, ['budget_exhausted']);
+  const refused = await s.chat('x', { model: 'flat' }, { key: keys[3] });
+  assert.match(refused.json.error.message, /daily budget of the account/);
+  assert.ok(Number(refused.headers['retry-after']) > 0 && Number(refused.headers['retry-after']) <= 86400);
+  assert.ok(refused.json.error.resets_at > Date.now() / 1000);
+  await s.ctl(['user', 'limits', 'capped@example.org', '--budget', `day=${60 * CALL}@Asia/Ho_Chi_Minh`]);
+  assert.deepEqual((await storm(keys, 20, 10)).counts, { 200: 10, 429: 10 }, 'what it was raised by can be spent at once');
+  await s.ctl(['user', 'limits', 'capped@example.org', '--budget', `day=0,total=${65 * CALL}`]);
+  await eventually(async () => (await s.sql('SELECT id FROM leases JOIN owner_budgets ON owner_budgets.id = leases.owner_id WHERE kind = 5 AND recall')).length === 0,
+    'the workers have given back what they had leased');
+  const last = await storm(keys, 10, 1);
+  assert.deepEqual(last.counts, { 200: 5, 429: 5 }, 'a total never begins anew');
+  const total = await s.chat('x', { model: 'flat' }, { key: keys[1] });
+  assert.match(total.json.error.message, /total budget of the account/);
+  assert.equal(total.json.error.resets_at, undefined);
+  assert.match(await s.ctl(['--json', 'user', 'list']), new RegExp(`"email":"capped@example.org"[^}]*"budget":"total=${65 * CALL}"`));
+  await s.ctl(['user', 'limits', 'capped@example.org', '--budget', 'total=0']);
+  assert.equal((await s.chat('x', { model: 'flat' }, { key: keys[1] })).status, 200);
+  await reconciled();
+});
+
+test('a group\'s budget is what all its accounts may spend together', async () => {
+  await s.ctl(['group', 'add', 'pool', '--budget', `month=${40 * CALL}`]);
+  await s.addChannel({ name: 'pool', url: `${s.provider.url}/v1`, models: ['flat'], price: false, group: 'pool' });
+  const keys = [];
+  for (const who of ['one', 'two']) {
+    await s.ctl(['user', 'add', '--email', `${who}@example.org`, '--group', 'pool', '--quota', String(1000 * CALL)], 'a long password 12\n');
+    keys.push(s.secret((await s.ctl(['key', 'add', '--user', `${who}@example.org`, '--name', 'k', '--unlimited'])).trim().split(/\s/).at(-1)));
+  }
+  const { counts, codes } = await storm(keys, 70, 30);
+  assert.deepEqual(counts, { 200: 40, 429: 30 });
+  assert.deepEqual(codes, ['budget_exhausted']);
+  assert.match((await s.chat('x', { model: 'flat' }, { key: keys[0] })).json.error.message, /monthly budget of the group/);
+  await s.ctl(['group', 'set', 'pool', '--budget', 'month=0']);
+  await eventually(async () => (await s.chat('x', { model: 'flat' }, { key: keys[0] })).status === 200, 'a budget that is removed limits nothing');
+  await reconciled();
+});
+
+test('an account\'s requests per minute are counted over its keys and all workers, from the next call on', async () => {
+  const keys = [await s.addUser('rated@example.org', 1000 * CALL)];
+  keys.push(s.secret((await s.ctl(['key', 'add', '--user', 'rated@example.org', '--name', 'k1', '--unlimited'])).trim().split(/\s/).at(-1)));
+  for (const key of keys) assert.equal((await s.chat('x', { model: 'flat' }, { key })).status, 200);
+  await s.ctl(['user', 'limits', 'rated@example.org', '--rpm', '30']);
+  const { counts, codes } = await storm(keys, 60, 20);
+  assert.deepEqual(counts, { 200: 30, 429: 30 });
+  assert.deepEqual(codes, ['rate_limit_exceeded']);
+  const refused = await s.chat('x', { model: 'flat' }, { key: keys[1] });
+  assert.match(refused.json.error.message, /requests per minute per account, limit 30/);
+  assert.ok(Number(refused.headers['retry-after']) > 0);
+  assert.equal(refused.headers['x-ratelimit-limit-requests'], '30');
+  await s.ctl(['user', 'limits', 'rated@example.org', '--rpm', '0']);
+  assert.equal((await s.chat('x', { model: 'flat' }, { key: keys[1] })).status, 200);
+});
+
+test('of all limits at once the tightest decides and is named', async () => {
+  const email = 'tight@example.org';
+  await s.addUser(email, 1000 * CALL);
+  const r = await s.ctl(['key', 'add', '--user', email, '--name', 'own', '--quota', String(12 * CALL)]);
+  const key = s.secret(r.trim().split(/\s/).at(-1));
+  const limit = (...args) => s.ctl(['user', 'limits', email, ...args]);
+  const refusal = async () => (await s.chat('x', { model: 'flat' }, { key })).json.error.message;
+  await limit('--rpm', '14', '--budget', `day=${8 * CALL},week=${6 * CALL},month=${10 * CALL}`);
+  assert.deepEqual((await storm([key], 8, 4)).counts, { 200: 6, 429: 2 });
+  assert.match(await refusal(), /weekly budget of the account/);
+  await limit('--rpm', '0', '--budget', 'week=0');
+  assert.deepEqual((await storm([key], 4, 2)).counts, { 200: 2, 429: 2 });
+  assert.match(await refusal(), /daily budget of the account/);
+  await limit('--budget', 'day=0');
+  assert.deepEqual((await storm([key], 4, 2)).counts, { 200: 2, 429: 2 });
+  assert.match(await refusal(), /monthly budget of the account/);
+  await limit('--budget', 'month=0', '--rpm', '30');
+  assert.deepEqual((await storm([key], 4, 2)).counts, { 200: 2, 429: 2 });
+  assert.match(await refusal(), /This key's quota/);
+  await reconciled();
+});
+
 // --- leaving --------------------------------------------------------------------------------------------------------
 
 const moments = {

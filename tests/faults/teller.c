@@ -9,9 +9,9 @@
  *
  * work: threads=8 keys=1 user=1 price=7 hold=0 seconds=0 (0 = until refused) pause=0 (us) fail=0
  * (%) unlimited=0 clamp=0 budget=0 rpm=0 tpm=0 concurrency=0 calls=0 (so many answers and no more)
- * over=0 (what a call costs above its hold) ttl=300 idle=30 log=FILE (request ids answered)
- * times=FILE (begin and end of each call, us) sync=0 (journal.sync). Prints "ok N quota N rate N
- * away N other N synced N".
+ * user_rpm=0 user_budget=0 group_budget=0 (of all keys, of all accounts) over=0 (what a call costs
+ * above its hold) ttl=300 idle=30 log=FILE (request ids answered) times=FILE (begin and end of each
+ * call, us) sync=0 (journal.sync). Prints "ok N quota N rate N away N other N synced N".
  */
 #include "domain/billing/billing.h"
 #include "domain/billing/credit.h"
@@ -40,7 +40,8 @@ static char db_user[64];
 
 static struct {
     int64_t threads, keys, user, price, hold, seconds, pause, fail, unlimited, budget, rpm, tpm,
-        concurrency, calls, ttl, idle, journal_max, clamp, odd, sync, over;
+        concurrency, user_rpm, user_budget, group_budget, calls, ttl, idle, journal_max, clamp, odd,
+        sync, over;
     const char *log, *times;
 } opt = {.threads = 8, .keys = 1, .user = 1, .price = 7, .ttl = 300, .idle = 30};
 
@@ -166,6 +167,16 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
         .id = 1, .model = RATIO_ONE, .completion = RATIO_ONE, .search_quota = 0};
     struct budget_rule rule = {.id = opt.user, .window = 'd', .amount = opt.budget};
     must(str_copy(STR("Europe/Berlin"), rule.timezone, sizeof rule.timezone));
+    const struct budget_rule of_user = {.id = 1 + opt.user,
+                                        .owner = BUDGET_OF_USER,
+                                        .window = 'm',
+                                        .amount = opt.user_budget},
+                             of_group = {.id = 1,
+                                         .owner = BUDGET_OF_GROUP,
+                                         .window = 't',
+                                         .amount = opt.group_budget};
+    const struct group group = {
+        .id = 1, .budgets = &of_group, .n_budgets = opt.group_budget ? 1 : 0};
     const struct caller caller = {.key_id = opt.user * 100000 + (int64_t)roll % opt.keys,
                                   .user_id = opt.user,
                                   .unlimited_quota = opt.unlimited,
@@ -173,7 +184,10 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                                   .tpm_limit = opt.tpm,
                                   .concurrency_limit = opt.concurrency,
                                   .budgets = &rule,
-                                  .n_budgets = opt.budget ? 1 : 0};
+                                  .n_budgets = opt.budget ? 1 : 0,
+                                  .user_rpm_limit = opt.user_rpm,
+                                  .user_budgets = &of_user,
+                                  .n_user_budgets = opt.user_budget ? 1 : 0};
     struct model model = {.name = STR("test-model")};
     int64_t started = clock_unix_us(), hold_amount = opt.hold ? opt.hold : opt.price;
     struct hold *h = NULL;
@@ -182,6 +196,7 @@ static enum err one_call(struct db *db, unsigned *seed, struct str id) {
                               &(struct hold_ask){.caller = &caller,
                                                  .model = &model,
                                                  .price = &price,
+                                                 .group = &group,
                                                  .group_ratio = RATIO_ONE,
                                                  .prompt_tokens = 1,
                                                  .max_completion = hold_amount - 1,
@@ -245,13 +260,30 @@ static void parse(char **a) {
     static const struct {
         const char *name;
         int64_t *to;
-    } names[] = {{"threads", &opt.threads}, {"keys", &opt.keys}, {"user", &opt.user},
-                 {"price", &opt.price},     {"hold", &opt.hold}, {"seconds", &opt.seconds},
-                 {"pause", &opt.pause},     {"fail", &opt.fail}, {"unlimited", &opt.unlimited},
-                 {"budget", &opt.budget},   {"rpm", &opt.rpm},   {"concurrency", &opt.concurrency},
-                 {"ttl", &opt.ttl},         {"idle", &opt.idle}, {"journal_max", &opt.journal_max},
-                 {"clamp", &opt.clamp},     {"odd", &opt.odd},   {"tpm", &opt.tpm},
-                 {"calls", &opt.calls},     {"sync", &opt.sync}, {"over", &opt.over}};
+    } names[] = {{"threads", &opt.threads},
+                 {"keys", &opt.keys},
+                 {"user", &opt.user},
+                 {"price", &opt.price},
+                 {"hold", &opt.hold},
+                 {"seconds", &opt.seconds},
+                 {"pause", &opt.pause},
+                 {"fail", &opt.fail},
+                 {"unlimited", &opt.unlimited},
+                 {"budget", &opt.budget},
+                 {"rpm", &opt.rpm},
+                 {"concurrency", &opt.concurrency},
+                 {"ttl", &opt.ttl},
+                 {"idle", &opt.idle},
+                 {"journal_max", &opt.journal_max},
+                 {"clamp", &opt.clamp},
+                 {"odd", &opt.odd},
+                 {"tpm", &opt.tpm},
+                 {"calls", &opt.calls},
+                 {"sync", &opt.sync},
+                 {"over", &opt.over},
+                 {"user_rpm", &opt.user_rpm},
+                 {"user_budget", &opt.user_budget},
+                 {"group_budget", &opt.group_budget}};
     for (; *a; a++) {
         struct str rest = str_c(*a), name;
         must(str_cut(&rest, '=', &name));

@@ -171,7 +171,7 @@ static void a_torn_tail_costs_only_the_torn_record(void **state) {
     for (size_t i = 0; i < (size_t)n; i++)
         if (whole[i])
             used = i + 1;
-    for (size_t cut = used - 1; cut > used - 300; cut -= 7) {
+    for (size_t cut = used - 1; cut > used - 200; cut -= 7) {
         assert_int_equal(ftruncate(fd, (off_t)cut), 0);
         struct dead_journal *d = journal_adopt(dir, 1);
         struct dead_calls c;

@@ -111,6 +111,27 @@ static void a_refused_rule_counts_against_no_other(void **state) {
     limits_close(&l);
 }
 
+static void the_rule_that_is_used_up_is_named(void **state) {
+    (void)state;
+    struct limits *l = open_limits(1);
+    struct limit_rule rules[] = {
+        {LIMIT_KEY, 1, 0, 5, 0, 0}, {LIMIT_GROUP, 1, 5, 4, 0, 0}, {LIMIT_USER, 5, 0, 3, 0, 0}};
+    struct limit_seats seats;
+    const struct limit_rule *lacking;
+    struct fault f = {0};
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        give_all(l, rules[i]);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(limits_take(l, rules, 3, 0, &seats, NULL, &lacking, NULL), OK);
+    assert_int_equal(limits_take(l, rules, 3, 0, &seats, NULL, &lacking, &f), ERR_RATE_LIMIT);
+    assert_string_equal(f.detail, "requests per minute per account, limit 3");
+    rules[2].rpm = 0;
+    assert_int_equal(limits_take(l, rules, 3, 0, &seats, NULL, &lacking, NULL), OK);
+    assert_int_equal(limits_take(l, rules, 3, 0, &seats, NULL, &lacking, &f), ERR_RATE_LIMIT);
+    assert_string_equal(f.detail, "requests per minute per group, limit 4");
+    limits_close(&l);
+}
+
 static void a_dead_workers_seats_are_given_up(void **state) {
     (void)state;
     struct limits *l = open_limits(1);
@@ -281,6 +302,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(tokens_that_were_not_used_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_rule_counts_against_no_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_rule_that_is_used_up_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_workers_seats_are_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_share_is_not_exceeded_and_the_rest_is_asked_for, setup,
                                         teardown),

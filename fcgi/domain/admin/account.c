@@ -158,3 +158,31 @@ enum err account_set_status(struct db *db, struct host *host, int64_t id,
     struct changing w = {.id = id, .status = status};
     return admin_write(db, host, HOST_GEN_USER, &id, set_status, &w);
 }
+
+struct limiting {
+    int64_t id;
+    const struct account_limits *l;
+};
+
+static enum err set_limits(struct db *db, void *ctx) {
+    const struct limiting *w = ctx;
+    const struct account_limits *l = w->l;
+    struct q_user_limits_get old;
+    enum err e = q_user_limits_get(db, &(struct q_user_limits_get_in){w->id}, &old);
+    if (!e)
+        e = q_user_limits_set(
+            db,
+            &(struct q_user_limits_set_in){
+                l->has.rpm ? l->rpm : old.rpm_limit, l->has.tpm ? l->tpm : old.tpm_limit,
+                l->has.concurrency ? l->concurrency : old.concurrency_limit, w->id},
+            NULL);
+    return e ? e : budget_save(db, BUDGET_OF_USER, w->id, &l->budgets);
+}
+
+enum err account_set_limits(struct db *db, struct host *host, int64_t id,
+                            const struct account_limits *l, struct fault *f) {
+    if (l->rpm < 0 || l->tpm < 0 || l->concurrency < 0)
+        return fault_field(f, ERR_FIELD_VALUE, "limit", "a limit is 0 (none) or more");
+    struct limiting w = {id, l};
+    return admin_write(db, host, HOST_GEN_USER, &id, set_limits, &w);
+}

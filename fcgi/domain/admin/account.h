@@ -1,7 +1,7 @@
 /* account.h - accounts as an operator makes and changes them. */
 #pragma once
 
-#include "util/err.h"
+#include "domain/billing/budget.h"
 
 struct db;
 struct host;
@@ -31,5 +31,16 @@ must_use enum err account_add(struct db *db, struct host *host, struct account_n
 must_use enum err account_find(struct db *db, struct str who, int64_t *id, struct fault *f);
 must_use enum err account_set_password(struct db *db, struct host *host, int64_t id,
                                        struct str password, struct fault *f);
+/* Of all keys of the account together; 0 = none. What `has` does not name stays as it is. */
+struct account_limits {
+    struct {
+        bool rpm, tpm, concurrency;
+    } has;
+    int64_t rpm, tpm, concurrency;
+    struct budget_edit budgets;
+};
+/* ERR_FIELD_VALUE: a limit is below 0. */
+must_use enum err account_set_limits(struct db *db, struct host *host, int64_t id,
+                                     const struct account_limits *l, struct fault *f);
 must_use enum err account_set_status(struct db *db, struct host *host, int64_t id,
                                      enum account_status status);

@@ -54,7 +54,8 @@ static enum err update(struct db *db, const struct group_edit *g) {
         PICK(description),       PICK(ratio),     PICK(selectable), PICK(drain),
         PICK(clamp_max_tokens),  PICK(hard_stop), PICK(rpm_limit),  PICK(tpm_limit),
         PICK(concurrency_limit), PICK(auto_rank), .id = g->id};
-    return q_group_update(db, &in, NULL);
+    e = q_group_update(db, &in, NULL);
+    return e ? e : budget_save(db, BUDGET_OF_GROUP, g->id, &g->budgets);
 }
 
 static enum err save(struct db *db, void *ctx) {

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "domain/billing/budget.h"
 #include "domain/catalog/catalog.h"
 
 struct host;
@@ -24,7 +25,8 @@ struct group_edit {
     bool selectable, drain, clamp_max_tokens, hard_stop;
     int64_t rpm_limit, tpm_limit, concurrency_limit, auto_rank;
     struct str for_group; /* given: ratio is what accounts of this group pay in group `name` */
-    int64_t id;           /* out */
+    struct budget_edit budgets;
+    int64_t id; /* out */
 };
 must_use enum err group_save(struct db *db, struct host *host, struct group_edit *g,
                              struct fault *f);

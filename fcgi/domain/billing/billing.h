@@ -26,10 +26,11 @@ struct hold_ask {
     const struct caller *caller;
     const struct model *model;
     const struct price *price;
-    const struct group *group; /* the first of the plan: its per-user limits apply; may be NULL */
-    ratio group_ratio;         /* the dearest of the groups the plan may use */
-    int64_t prompt_tokens;     /* estimate */
-    int64_t max_completion;    /* client's limit, else the model's default, times n */
+    const struct group
+        *group;             /* the first of the plan: its limits and budgets apply; may be NULL */
+    ratio group_ratio;      /* the dearest of the groups the plan may use */
+    int64_t prompt_tokens;  /* estimate */
+    int64_t max_completion; /* client's limit, else the model's default, times n */
     struct str request_id;
     struct limit_report *report; /* out, also when refused by a rate limit; may be NULL */
     /* Given: an answer that can not be paid in full is held for as far as the money goes, and this

@@ -67,7 +67,8 @@ static enum err lock_row(struct db *db, int64_t worker, const struct draw *d, st
         *row = (struct row){0};
         return OK;
     }
-    if (!e && id->kind == ALLOW_BUDGET && row->granted != d->start) { /* the rule was changed */
+    bool budget = id->kind == ALLOW_BUDGET || id->kind == ALLOW_OWNER_BUDGET;
+    if (!e && budget && row->granted != d->start) { /* the rule was changed */
         int64_t delta = d->start - row->granted;
         e = q_allow_grant(
             db, &(struct q_allow_grant_in){delta, delta, id->kind, id->id, id->period}, NULL);

@@ -3,7 +3,6 @@
 #include "domain/billing/credit.h"
 #include "domain/billing/share.h"
 #include "domain/billing/state.h"
-#include "domain/billing/zone.h"
 #include "domain/identity/caller.h"
 #include "door/conf.h"
 #include "door/queries.h"
@@ -30,57 +29,78 @@ static void add_share(struct hold *h, struct allow_id id, int64_t amount, bool u
     o->n_shares++;
 }
 
-static enum err add_budget(struct hold *h, const struct budget_rule *rule, int64_t amount,
-                           struct fault *f) {
-    const struct zone *z = zone_get(str_c(rule->timezone));
-    if (!z)
-        z = zone_get(STR("UTC"));
-    if (!z || h->opened.n_shares == SHARE_MAX)
-        return fault_set(f, ERR_INTERNAL, NULL);
-    int64_t start, end;
-    zone_window(z, rule->window, clock_unix_s(), &start, &end);
-    add_share(h, (struct allow_id){ALLOW_BUDGET, rule->id, start}, amount, false, end);
-    return OK;
+static void add_budgets(struct hold *h, const struct budget_rule *rules, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const struct budget_rule *r = &rules[i];
+        int64_t start, end, kind = r->owner == BUDGET_OF_KEY ? ALLOW_BUDGET : ALLOW_OWNER_BUDGET;
+        budget_window(r, clock_unix_s(), &start, &end);
+        add_share(h, (struct allow_id){kind, r->id, start}, h->amount, false, end);
+    }
 }
 
-static enum err add_shares(struct hold *h, const struct caller *c, struct fault *f) {
+/* Whose budgets a call spends; play money is no group's and no account's. */
+struct spent_budgets {
+    struct {
+        const struct budget_rule *rules;
+        size_t n;
+    } of[3];
+};
+
+static struct spent_budgets budgets_of(const struct hold_ask *ask) {
+    const struct caller *c = ask->caller;
+    const struct group *g = ask->group;
+    struct spent_budgets s = {.of = {{c->budgets, c->n_budgets}}};
+    if (c->test_mode)
+        return s;
+    s.of[1].rules = c->user_budgets;
+    s.of[1].n = c->n_user_budgets;
+    s.of[2].rules = g ? g->budgets : NULL;
+    s.of[2].n = g ? g->n_budgets : 0;
+    return s;
+}
+
+static enum err add_shares(struct hold *h, const struct hold_ask *ask, struct fault *f) {
+    const struct caller *c = ask->caller;
+    const struct spent_budgets s = budgets_of(ask);
+    if (2 + s.of[0].n + s.of[1].n + s.of[2].n > SHARE_MAX)
+        return fault_set(f, ERR_INTERNAL, NULL);
     add_share(h, (struct allow_id){c->test_mode ? ALLOW_SANDBOX : ALLOW_USER, c->user_id, 0},
               h->amount, false, 0);
     add_share(h, (struct allow_id){ALLOW_KEY, c->key_id, 0}, h->amount, c->unlimited_quota, 0);
-    enum err e = OK;
-    for (size_t i = 0; i < c->n_budgets && !e; i++)
-        e = add_budget(h, &c->budgets[i], h->amount, f);
-    return e;
+    for (size_t k = 0; k < ARRAY_LEN(s.of); k++)
+        add_budgets(h, s.of[k].rules, s.of[k].n);
+    return OK;
+}
+
+static bool is_budget(const struct allow_id *id) {
+    return id->kind == ALLOW_BUDGET || id->kind == ALLOW_OWNER_BUDGET;
+}
+
+static const struct budget_rule *rule_of(const struct hold_ask *ask, const struct allow_id *id) {
+    const struct spent_budgets s = budgets_of(ask);
+    for (size_t k = 0; k < ARRAY_LEN(s.of); k++)
+        for (size_t i = 0; i < s.of[k].n; i++)
+            if (s.of[k].rules[i].id == id->id && (k == 0) == (id->kind == ALLOW_BUDGET))
+                return &s.of[k].rules[i];
+    must(false);
 }
 
 /* What an allowance begins with when it is met for the first time. */
-static int64_t start_of(const struct caller *c, const struct allow_id *id) {
+static int64_t start_of(const struct hold_ask *ask, const struct allow_id *id) {
     if (id->kind == ALLOW_SANDBOX)
         return CREDIT_SANDBOX_START;
-    for (size_t i = 0; id->kind == ALLOW_BUDGET && i < c->n_budgets; i++)
-        if (c->budgets[i].id == id->id)
-            return c->budgets[i].amount;
-    return -1;
+    return is_budget(id) ? rule_of(ask, id)->amount : -1;
 }
 
-static const char *window_name(const struct caller *c, int64_t budget) {
-    for (size_t i = 0; i < c->n_budgets; i++)
-        if (c->budgets[i].id == budget)
-            return c->budgets[i].window == 'd'   ? "daily"
-                   : c->budgets[i].window == 'w' ? "weekly"
-                                                 : "monthly";
-    return "";
-}
-
-static enum err refuse(const struct hold *h, const struct caller *c, size_t share,
+static enum err refuse(const struct hold *h, const struct hold_ask *ask, size_t share,
                        struct fault *f) {
     const struct allow_id *id = &h->opened.shares[share].id;
     if (id->kind == ALLOW_KEY)
         return fault_set(f, ERR_KEY_QUOTA, NULL);
-    if (id->kind != ALLOW_BUDGET)
+    if (!is_budget(id))
         return fault_set(f, ERR_USER_QUOTA, NULL);
-    enum err e = fault_set(f, ERR_BUDGET, "%s", window_name(c, id->id));
-    if (f) {
+    enum err e = fault_set(f, ERR_BUDGET, "%s", budget_name(rule_of(ask, id)));
+    if (f && h->resets_at[share]) {
         f->resets_at = h->resets_at[share];
         int64_t wait = f->resets_at - clock_unix_s();
         f->retry_after_s = wait > 0 ? wait : 1;
@@ -112,7 +132,7 @@ struct wanted { /* what must be drawn */
 
 /* Takes what the leases cover; leaves the rest in *w. When one can not be had everything is given
  * back: ERR_DB_AWAY, or ERR_USER_QUOTA for share *refused. */
-static enum err take_leases(struct hold *h, const struct caller *c, int64_t deadline,
+static enum err take_leases(struct hold *h, const struct hold_ask *ask, int64_t deadline,
                             struct wanted *w, size_t *refused) {
     bool taken[SHARE_MAX] = {0};
     enum take got = TAKE_OK;
@@ -128,7 +148,7 @@ static enum err take_leases(struct hold *h, const struct caller *c, int64_t dead
         if (got != TAKE_DRAW)
             continue;
         w->share[w->n] = i;
-        w->draws[w->n++] = (struct draw){h->leases[i], s->amount, mine, start_of(c, &s->id)};
+        w->draws[w->n++] = (struct draw){h->leases[i], s->amount, mine, start_of(ask, &s->id)};
     }
     if (got <= TAKE_DRAW)
         return OK;
@@ -167,14 +187,14 @@ static enum err draw_wanted(struct billing *b, struct db *db, struct wanted *w, 
     return e;
 }
 
-static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const struct caller *c,
-                         struct fault *f) {
+static enum err hold_all(struct billing *b, struct db *db, struct hold *h,
+                         const struct hold_ask *ask, struct fault *f) {
     int64_t deadline = clock_mono_ms() + BILLING_WAIT_MS;
     struct wanted w;
     size_t short_of = 0;
-    enum err e = take_leases(h, c, deadline, &w, &short_of);
+    enum err e = take_leases(h, ask, deadline, &w, &short_of);
     if (e)
-        return e == ERR_USER_QUOTA ? refuse(h, c, short_of, f) : away(f);
+        return e == ERR_USER_QUOTA ? refuse(h, ask, short_of, f) : away(f);
     if (!w.n)
         return OK;
     e = draw_wanted(b, db, &w, deadline, &short_of);
@@ -184,7 +204,7 @@ static enum err hold_all(struct billing *b, struct db *db, struct hold *h, const
         if (!h->opened.shares[i].unlimited && !drawn_by_us(&w, i))
             lease_cancel(h->leases[i], h->opened.shares[i].amount);
     if (e == ERR_USER_QUOTA)
-        return refuse(h, c, w.share[short_of], f);
+        return refuse(h, ask, w.share[short_of], f);
     bool later = e == ERR_DB_AWAY || e == ERR_DB_CONFLICT || e == ERR_OVERLOADED;
     return later ? away(f) : fault_set(f, e, NULL);
 }
@@ -207,6 +227,8 @@ static enum err take_limits(struct billing *b, struct db *db, const struct hold_
         {LIMIT_KEY, c->key_id, 0, c->rpm_limit, c->tpm_limit, c->concurrency_limit},
         {LIMIT_GROUP, g ? g->id : 0, c->user_id, g ? g->rpm_limit : 0, g ? g->tpm_limit : 0,
          g ? g->concurrency_limit : 0},
+        {LIMIT_USER, c->user_id, 0, c->user_rpm_limit, c->user_tpm_limit,
+         c->user_concurrency_limit},
     };
     static_assert(ARRAY_LEN(rules) <= LIMIT_RULES_MAX, "more rules than seats");
     int64_t tokens = ask->prompt_tokens + ask->max_completion, deadline = 0;
@@ -271,12 +293,12 @@ static void unpin(struct hold *h) {
 
 static enum err hold_money(struct billing *b, struct db *db, const struct hold_ask *ask,
                            struct hold *h, struct fault *f) {
-    enum err e = add_shares(h, ask->caller, f);
+    enum err e = add_shares(h, ask, f);
     if (e)
         return e;
     for (size_t i = 0; i < h->opened.n_shares; i++)
         h->leases[i] = lease_pin(&b->leases, &h->opened.shares[i].id);
-    e = hold_all(b, db, h, ask->caller, f);
+    e = hold_all(b, db, h, ask, f);
     if (!e && clock_mono_ms() >= b->good_until_ms) { /* we slept, and the leases may be others' */
         drop_leases(h, h->opened.n_shares);
         e = away(f);

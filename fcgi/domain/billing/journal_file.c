@@ -141,7 +141,7 @@ void journal_file_remove(const char *dir, int64_t worker) {
 }
 
 static struct header header_of(int64_t worker, uint64_t last_seq) {
-    struct header h = {.magic = "TGJRNL1",
+    struct header h = {.magic = "TGJRNL2",
                        .opened_size = sizeof(struct opened),
                        .bill_size = sizeof(struct bill),
                        .worker = worker,

@@ -23,7 +23,13 @@
 #include "util/list.h"
 #include "util/lock.h"
 
-enum allow_kind { ALLOW_USER = 1, ALLOW_SANDBOX = 2, ALLOW_KEY = 3, ALLOW_BUDGET = 4 };
+enum allow_kind {
+    ALLOW_USER = 1,
+    ALLOW_SANDBOX = 2,
+    ALLOW_KEY = 3,
+    ALLOW_BUDGET = 4,
+    ALLOW_OWNER_BUDGET = 5
+};
 
 /* Allowances are always locked in the order of this struct: user before key, ids ascending. */
 struct allow_id {

@@ -199,7 +199,8 @@ static int64_t may_use(const struct slot *s, const struct limit_part *limit, int
     return limit->of[k] < s->limit.of[k] ? 0 : least(s->share.of[k], limit->of[k]);
 }
 
-static const char *const kind_names[] = {[LIMIT_KEY] = "key", [LIMIT_GROUP] = "group"};
+static const char *const kind_names[] = {
+    [LIMIT_KEY] = "key", [LIMIT_GROUP] = "group", [LIMIT_USER] = "account"};
 static const char *const what_names[] = {[LIMIT_REQUESTS] = "requests per minute",
                                          [LIMIT_TOKENS] = "tokens per minute",
                                          [LIMIT_SEATS] = "requests at once"};

@@ -14,11 +14,11 @@
 
 struct limits;
 
-enum limit_kind { LIMIT_KEY = 1, LIMIT_GROUP };
+enum limit_kind { LIMIT_KEY = 1, LIMIT_GROUP, LIMIT_USER };
 
 struct limit_rule { /* 0 = no limit */
     enum limit_kind kind;
-    int64_t id, sub_id; /* LIMIT_GROUP: a user (sub_id) of a group (id) */
+    int64_t id, sub_id; /* LIMIT_GROUP: a user (sub_id) of a group (id); LIMIT_USER: all his keys */
     int64_t rpm, tpm, concurrency;
 };
 

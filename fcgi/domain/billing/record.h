@@ -6,7 +6,7 @@
 #include "domain/billing/price.h"
 #include "util/buf.h"
 
-#define SHARE_MAX 8
+#define SHARE_MAX 13 /* account, key, budgets: of the key 3, the account 4, the group 4 */
 #define SEAT_MAX 3
 
 /* A call's part of one allowance. */
@@ -22,9 +22,9 @@ struct opened {
     int64_t started_us, user_id, key_id, price_id, prompt_tokens;
     int64_t interrupted_cost; /* what is charged when the worker dies before the end is known */
     ratio group_ratio;
-    struct share shares[SHARE_MAX];
     uint32_t n_shares;
     bool test_mode;
+    struct share shares[SHARE_MAX];
     char request_id[80], model[160];
 };
 
@@ -40,8 +40,8 @@ struct bill {
     int32_t status, attempts;
     uint8_t end, policy;
     bool stream, test_mode, estimated, interrupted;
-    struct share shares[SHARE_MAX];
     uint32_t n_shares;
+    struct share shares[SHARE_MAX];
     char request_id[80], upstream_request_id[96], model[160], upstream_model[160], ip[48],
         endpoint[48], error_code[48];
 };
@@ -51,7 +51,8 @@ void record_text(char *field, size_t cap, struct str text);
 #define RECORD_TEXT(field, text) record_text(field, sizeof(field), text)
 
 /* Appends the record's bytes: the numbers as they lie in memory (a journal is read on the host and
- * by the program version that wrote it), then the strings with their lengths. */
+ * by the program version that wrote it), of the shares those in use, then the strings with their
+ * lengths. */
 void opened_write(struct buf *out, const struct opened *o);
 must_use bool opened_read(struct str bytes, struct opened *o);
 void bill_write(struct buf *out, const struct bill *b);

@@ -1,5 +1,7 @@
 #include "domain/catalog/build.h"
 
+#include "domain/billing/budget.h"
+
 #include "domain/catalog/tables.h"
 
 #include <stdlib.h>
@@ -61,6 +63,11 @@ const char *builder_group(struct builder *b, const struct group *g) {
     *copy = *g;
     copy->name = arena_str(&c->arena, g->name);
     copy->description = arena_str(&c->arena, g->description);
+    if (g->n_budgets) {
+        struct budget_rule *budgets = arena_alloc(&c->arena, g->n_budgets * sizeof *copy->budgets);
+        memcpy(budgets, g->budgets, g->n_budgets * sizeof *budgets);
+        copy->budgets = budgets;
+    }
     map_put(&c->groups, copy);
     map_put(&c->groups_by_id, copy);
     return NULL;

@@ -40,6 +40,8 @@ struct channel {
     bool private_ok; /* may name a private address (an administrator's own channel) */
 };
 
+struct budget_rule;
+
 struct group {
     int64_t id;
     struct str name, description;
@@ -48,7 +50,9 @@ struct group {
     enum leave_policy leave;
     bool clamp_max_tokens, hard_stop;
     int64_t rpm_limit, tpm_limit, concurrency_limit; /* per user of the group, 0 = none */
-    int auto_rank; /* position in the site's auto order, -1 = not in it */
+    int auto_rank;                     /* position in the site's auto order, -1 = not in it */
+    const struct budget_rule *budgets; /* of all calls it serves together */
+    size_t n_budgets;
 };
 
 struct model {

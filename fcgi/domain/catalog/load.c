@@ -1,3 +1,4 @@
+#include "domain/billing/budget.h"
 #include "domain/catalog/build.h"
 #include "door/crypt.h"
 #include "door/db.h"
@@ -20,12 +21,19 @@ struct draft {
     bool has_key_rows, listed;
 };
 
+struct group_budget {
+    int64_t group_id;
+    struct budget_rule rule;
+};
+
 struct load { /* one run of the transaction */
     const struct keyring *keyring;
     struct builder *b;
     struct arena mem;
     struct draft *drafts; /* by channel id */
     size_t n_drafts;
+    struct group_budget *budgets;
+    size_t n_budgets;
     int64_t bad;
 };
 
@@ -50,8 +58,32 @@ static enum err on_option(void *ctx, const struct q_catalog_options *r) {
     return judge(l, "options", 0, builder_option(l->b, r->name, r->value));
 }
 
+static enum err on_budget(void *ctx, const struct q_catalog_budgets *r) {
+    struct load *l = ctx;
+    struct group_budget b = {.group_id = r->group_id,
+                             .rule = {.id = r->id,
+                                      .owner = BUDGET_OF_GROUP,
+                                      .window = r->time_window.p[0],
+                                      .amount = r->amount}};
+    if (!str_copy(r->timezone, b.rule.timezone, sizeof b.rule.timezone))
+        return judge(l, "owner_budgets", r->id, "bad time zone");
+    l->budgets = grown(&l->mem, l->budgets, l->n_budgets, sizeof *l->budgets);
+    l->budgets[l->n_budgets++] = b;
+    return OK;
+}
+
+static size_t budgets_of(const struct load *l, int64_t group_id,
+                         struct budget_rule out[BUDGET_WINDOWS]) {
+    size_t n = 0;
+    for (size_t i = 0; i < l->n_budgets && n < BUDGET_WINDOWS; i++)
+        if (l->budgets[i].group_id == group_id)
+            out[n++] = l->budgets[i].rule;
+    return n;
+}
+
 static enum err on_group(void *ctx, const struct q_catalog_groups *r) {
     struct load *l = ctx;
+    struct budget_rule budgets[BUDGET_WINDOWS];
     struct group g = {.id = r->id,
                       .name = r->name,
                       .description = r->description,
@@ -63,7 +95,9 @@ static enum err on_group(void *ctx, const struct q_catalog_groups *r) {
                       .rpm_limit = r->rpm_limit,
                       .tpm_limit = r->tpm_limit,
                       .concurrency_limit = r->concurrency_limit,
-                      .auto_rank = (int)r->auto_rank};
+                      .auto_rank = (int)r->auto_rank,
+                      .budgets = budgets,
+                      .n_budgets = budgets_of(l, r->id, budgets)};
     bool limits_ok = r->rpm_limit >= 0 && r->tpm_limit >= 0 && r->concurrency_limit >= 0;
     return judge(l, "groups", r->id, limits_ok ? builder_group(l->b, &g) : "negative limit");
 }
@@ -196,6 +230,8 @@ static void list_channels(struct load *l) {
 
 static enum err read_all(struct db *db, struct load *l) {
     enum err e = q_catalog_options(db, on_option, l);
+    if (!e)
+        e = q_catalog_budgets(db, on_budget, l);
     if (!e)
         e = q_catalog_groups(db, on_group, l);
     if (!e)

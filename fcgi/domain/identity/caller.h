@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "domain/billing/budget.h"
 #include "domain/identity/cidr.h"
 #include "domain/identity/scope.h"
 #include "domain/routing/host.h"
@@ -17,13 +18,6 @@ struct keyring;
 
 enum key_status { KEY_ENABLED = 1, KEY_DISABLED = 2, KEY_EXPIRED = 3, KEY_EXHAUSTED = 4 };
 enum role { ROLE_USER = 1, ROLE_ADMIN = 10, ROLE_ROOT = 100 };
-
-struct budget_rule { /* a daily, weekly or monthly budget of a key */
-    int64_t id;
-    char window; /* 'd', 'w', 'm' */
-    int64_t amount;
-    char timezone[48];
-};
 
 struct caller {
     int64_t key_id, secret_id, user_id;
@@ -40,8 +34,11 @@ struct caller {
     const struct str *auto_groups;
     size_t n_auto_groups;
     int64_t rpm_limit, tpm_limit, concurrency_limit;
-    const struct budget_rule *budgets;
+    const struct budget_rule *budgets; /* the key's */
     size_t n_budgets;
+    int64_t user_rpm_limit, user_tpm_limit, user_concurrency_limit; /* all keys of the account */
+    const struct budget_rule *user_budgets;
+    size_t n_user_budgets;
 };
 
 struct auth; /* the cache and what it needs; one per process */

@@ -96,11 +96,14 @@ static void fill_numbers(struct caller *c, const struct q_caller_get *r) {
     c->rpm_limit = r->rpm_limit;
     c->tpm_limit = r->tpm_limit;
     c->concurrency_limit = r->concurrency_limit;
+    c->user_rpm_limit = r->user_rpm_limit;
+    c->user_tpm_limit = r->user_tpm_limit;
+    c->user_concurrency_limit = r->user_concurrency_limit;
 }
 
 static enum err make_picture(const struct q_caller_get *r, struct held **out) {
     struct sizes n = {count_parts(r->model_limits, ','), count_parts(r->auto_groups, ','),
-                      count_parts(r->allow_ips, '\n'), (size_t)r->budgets};
+                      count_parts(r->allow_ips, '\n'), (size_t)(r->budgets + r->user_budgets)};
     size_t size = size_of(r, &n);
     struct held *h AUTO(held_unref) = base_zalloc(size);
     h->refs = 1;
@@ -136,7 +139,7 @@ static enum err make_picture(const struct q_caller_get *r, struct held **out) {
 
 struct budget_fill {
     struct budget_rule *to;
-    size_t n, max;
+    size_t n, n_user, max;
 };
 
 static enum err take_budget(void *ctx, const struct q_caller_budgets *row) {
@@ -144,8 +147,11 @@ static enum err take_budget(void *ctx, const struct q_caller_budgets *row) {
     if (fill->n == fill->max)
         return OK;
     struct budget_rule *b = &fill->to[fill->n++];
-    *b =
-        (struct budget_rule){.id = row->id, .window = row->time_window.p[0], .amount = row->amount};
+    *b = (struct budget_rule){.id = row->id,
+                              .owner = row->owner ? BUDGET_OF_USER : BUDGET_OF_KEY,
+                              .window = row->time_window.p[0],
+                              .amount = row->amount};
+    fill->n_user += b->owner == BUDGET_OF_USER;
     return str_copy(row->timezone, b->timezone, sizeof b->timezone) ? OK : ERR_INTERNAL;
 }
 
@@ -159,11 +165,15 @@ enum err caller_load(struct db *db, struct str hash, struct held **out) {
         return e;
     struct caller *c = &h->caller;
     if (c->n_budgets) {
-        struct budget_fill fill = {(struct budget_rule *)(uintptr_t)c->budgets, 0, c->n_budgets};
-        e = q_caller_budgets(db, &(struct q_caller_budgets_in){c->key_id}, take_budget, &fill);
+        struct budget_fill fill = {.to = (struct budget_rule *)(uintptr_t)c->budgets,
+                                   .max = c->n_budgets};
+        e = q_caller_budgets(db, &(struct q_caller_budgets_in){c->key_id, c->user_id}, take_budget,
+                             &fill);
         if (e != OK)
             return e;
-        c->n_budgets = fill.n;
+        c->n_budgets = fill.n - fill.n_user;
+        c->user_budgets = c->budgets + c->n_budgets;
+        c->n_user_budgets = fill.n_user;
     }
     *out = h;
     h = NULL;

@@ -93,21 +93,6 @@ static const struct budget_rule *same_window(const struct key_settings *s, char 
     return NULL;
 }
 
-/* The running window was granted the old amount; it gets the difference at once. */
-static enum err adjust_window(struct db *db, const struct budget_rule *was, int64_t amount) {
-    int64_t start, end, delta = amount - was->amount;
-    const struct zone *z = zone_get(str_c(was->timezone));
-    if (!delta || !z)
-        return OK;
-    zone_window(z, was->window, clock_unix_s(), &start, &end);
-    enum err e = q_allow_grant(
-        db, &(struct q_allow_grant_in){delta, delta, ALLOW_BUDGET, was->id, start}, NULL);
-    if (e == OK && delta < 0)
-        e = q_allow_recall_all(db, &(struct q_allow_recall_all_in){ALLOW_BUDGET, was->id, start},
-                               NULL);
-    return e;
-}
-
 static enum err write_budgets(struct db *db, const struct key_view *before,
                               const struct key_settings *s) {
     enum err e = OK;
@@ -115,7 +100,7 @@ static enum err write_budgets(struct db *db, const struct key_view *before,
         const struct budget_rule *was = &before->s.budgets[i];
         const struct budget_rule *will = same_window(s, was->window);
         if (will)
-            e = adjust_window(db, was, will->amount);
+            e = budget_adjust(db, was, will->amount);
         else
             e = q_budget_delete(
                 db, &(struct q_budget_delete_in){before->id, str_of(&was->window, 1)}, NULL);
