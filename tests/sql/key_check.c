@@ -2,6 +2,7 @@
  * rotation, usage by key, peppers, last use, audit. TAP. */
 #include "site.h"
 
+#include "domain/admin/account.h"
 #include "domain/audit/audit.h"
 #include "domain/identity/refused.h"
 #include "door/crypt.h"
@@ -275,6 +276,53 @@ static void refused_calls_are_counted_for_the_owner(struct db *db) {
            "17 refused calls are one row");
 }
 
+static const struct caller *picture_of(struct db *db, const char *key) {
+    const struct caller *c = NULL;
+    int64_t pin;
+    must(auth_key(site.auth, db, str_c(key), &c, &pin, NULL) == OK);
+    return c;
+}
+
+static void limits_of_an_account_reach_its_keys(struct db *db) {
+    struct client client AUTO(client_free) = client_of(db, 1, 0);
+    char plain[KEY_TEXT_CAP], budgeted[KEY_TEXT_CAP];
+    make_key(&client, "{\"name\":\"plain\",\"unlimited_quota\":true}", plain);
+    make_key(&client,
+             "{\"name\":\"budgeted\",\"unlimited_quota\":true,"
+             "\"budgets\":[{\"window\":\"day\",\"amount\":5,\"timezone\":\"Europe/Berlin\"}]}",
+             budgeted);
+    const struct caller *c = picture_of(db, plain);
+    result(!c->n_user_budgets && !c->user_rpm_limit && !c->n_budgets, "an account has no limits");
+    caller_unref(&c);
+    struct account_limits l = {.has = {.rpm = true}, .rpm = 60};
+    struct fault f = {0};
+    run(db, "UPDATE users SET timezone = 'Asia/Ho_Chi_Minh' WHERE id = 1");
+    must(budget_parse(STR("day=700,total=9000@UTC"), &l.budgets, &f) == OK);
+    enum err e = account_set_limits(db, site.host, 1, &l, &f);
+    c = picture_of(db, budgeted);
+    const struct budget_rule *b = c->user_budgets;
+    result(!e && c->user_rpm_limit == 60 && c->n_budgets == 1 && c->budgets[0].amount == 5 &&
+               c->n_user_budgets == 2,
+           "limits of an account reach a remembered key at once, beside its own");
+    result(b[0].owner == BUDGET_OF_USER && b[0].window == 'd' && b[0].amount == 700 &&
+               str_eqc(STR("Asia/Ho_Chi_Minh"), b[0].timezone),
+           "a budget's day is the account's");
+    result(b[1].window == 't' && b[1].amount == 9000 && str_eqc(STR("UTC"), b[1].timezone),
+           "unless another time zone is named");
+    int64_t start, end, now = 1700000000; /* 05:13 in Ho Chi Minh City */
+    budget_window(&b[0], now, &start, &end);
+    result(start == 1699981200 && end == start + 86400, "and begins at its midnight");
+    budget_window(&b[1], now, &start, &end);
+    result(start == 0 && end == 0, "a total never begins anew");
+    caller_unref(&c);
+    l = (struct account_limits){.has = {.rpm = true}};
+    must(budget_parse(STR("day=0,week=0,total=0"), &l.budgets, &f) == OK);
+    e = account_set_limits(db, site.host, 1, &l, &f);
+    c = picture_of(db, plain);
+    result(!e && !c->user_rpm_limit && !c->n_user_budgets, "and go as they came");
+    caller_unref(&c);
+}
+
 static void authentication_is_fast(struct db *db) {
     struct client c AUTO(client_free) = client_of(db, 1, 0);
     char text[KEY_TEXT_CAP];
@@ -355,6 +403,7 @@ int main(int argc, char **argv) {
     access_tokens_are_several_and_limited(&one);
     last_use_is_written_once_a_minute(db);
     refused_calls_are_counted_for_the_owner(db);
+    limits_of_an_account_reach_its_keys(db);
     authentication_is_fast(db);
     peppers_rotate_under_use(db);
     the_chain_of_audit_rows_holds(db);
