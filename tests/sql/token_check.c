@@ -275,6 +275,19 @@ static void explain_names_the_deciding_rule(struct client *c) {
     const struct json *b = json_at(json_get(get_key(c, id), "budgets"), 0);
     result(int_of(b, "amount") == 500 && int_of(b, "spent") == 0 && int_of(b, "resets_at") == reset,
            "as the key itself shows");
+    site_set(c->db, "INSERT INTO allowances VALUES (1, 1, 0, 9000, 9000, 0)");
+    site_set(c->db, "INSERT INTO owner_budgets (owner_kind, owner_id, time_window, amount)"
+                    " SELECT 2, id, 't', 700 FROM `groups` WHERE name = 'default'");
+    snprintf(path, sizeof path, "/api/token/%lld/explain?ip=10.1.1.1", (long long)id);
+    call(c, "GET", path, "");
+    result(good(c) && json_bool(json_get(data(c), "allowed")), "a balance and budgets can pay");
+    run(c->db, "INSERT INTO allowances SELECT 5, id, 0, 700, 0, 700 FROM owner_budgets");
+    call(c, "GET", path, "");
+    result(good(c) && strcmp(str_of_json(data(c), "code"), "budget_exhausted") == 0 &&
+               strstr(str_of_json(data(c), "message"), "total budget of the group"),
+           "a budget of the group that is used up is named");
+    run(c->db, "DELETE FROM allowances WHERE kind IN (1, 5)");
+    site_set(c->db, "DELETE FROM owner_budgets");
 }
 
 static void *create_many(void *arg) {
