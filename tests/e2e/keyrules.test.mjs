@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { chatAnswer } from './lib/provider.mjs';
-import { Stack, eventually } from './lib/stack.mjs';
+import { Stack, eventually, slow } from './lib/stack.mjs';
 
 const CALL = 25; // 11 prompt and 7 completion tokens at ratios 1 and 2
 let s;
@@ -89,6 +89,27 @@ test('cross_group_retry goes on with the next group and pays there; without it t
     assert.equal(r.status, status, r.text);
     if (retry) assert.equal(Number(r.headers['x-tollgate-cost']), 3 * CALL);
   }
+});
+
+test('a call spends the budget of the group that its plan begins with: the first that serves the model, also when a retry goes elsewhere', async () => {
+  await s.ctl(['group', 'set', 'gold', '--budget', 'total=100000000']);
+  await s.ctl(['group', 'set', 'iron', '--budget', 'total=100000000']);
+  await s.addChannel({ name: 'iron-alone', url: `${s.provider.url}/v1`, models: ['ironic'], group: 'iron', key: 'sk-upstream-iron-alone-0123456789' });
+  const { key } = await make({ group: 'auto', cross_group_retry: true });
+  const spent = async (group) => (await s.sql(`SELECT CAST(a.spent + COALESCE((SELECT SUM(settled) FROM leases l WHERE l.kind = 5 AND l.owner_id = b.id), 0) AS SIGNED) AS n
+    FROM owner_budgets b JOIN \`groups\` g ON g.id = b.owner_id JOIN allowances a ON a.kind = 5 AND a.owner_id = b.id WHERE g.name = '${group}'`))[0]?.n ?? 0;
+  const shaky = () => {
+    const c = s.provider.play((x) => (x.headers.authorization.includes('gold') ? x.answer(500, { error: { message: 'no' } }) : x.answer(200, chatAnswer())));
+    return s.chat(c.mark, { model: 'shaky' }, { key });
+  };
+  await eventually(async () => (await call(key, 'ironic')).status === 200 && (await spent('iron')) > 0, 'the only group that serves a model pays');
+  await eventually(async () => { // once every worker has read the catalogue
+    const before = await spent('gold');
+    for (const r of await Promise.all(Array.from({ length: 12 }, shaky))) assert.equal(r.status, 200, r.text);
+    return eventually(async () => (await spent('gold')) - before === 12 * 3 * CALL, 'all are charged', 1000 * slow).catch(() => false);
+  }, 'the first group\'s budget pays for what another served', 15000 * slow);
+  for (const g of ['gold', 'iron']) await s.ctl(['group', 'set', g, '--budget', 'total=0']);
+  await s.ctl(['reconcile']);
 });
 
 test('a key\'s limits hold over all workers and say when to come again', async () => {
