@@ -14,9 +14,10 @@
 
 /* As a line of its own: from its option libcurl would format it twice. */
 #define ACCEPT_ENCODING "Accept-Encoding: identity"
-#define READ_BUFFER                                                               \
-    16384 /* per running transfer: libcurl's default, its largest single callback \
-           */
+/* Bytes per running transfer: streams are many and bring little at a time, other answers come
+ * whole. */
+#define STREAM_BUFFER 8192
+#define WHOLE_BUFFER 65536
 #define MAX_IDLE_HANDLES 1024
 #define N_ORIGINS 256
 /* Until its SETTINGS have come, libcurl takes 100 for the limit of a connection and opens another
@@ -283,7 +284,6 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_CLOSESOCKETFUNCTION, http_sockets_close);
     SET(e, CURLOPT_CLOSESOCKETDATA, &c->http->sockets);
     SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* decodes what comes compressed nevertheless */
-    SET(e, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(e, CURLOPT_PREREQFUNCTION, on_connected);
@@ -390,6 +390,7 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     SET(c->easy, CURLOPT_URL, ask->url);
     put_lines(c, ask);
     SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
+    SET(c->easy, CURLOPT_BUFFERSIZE, ask->stream ? (long)STREAM_BUFFER : (long)WHOLE_BUFFER);
     if (strcmp(ask->method, "GET") == 0) {
         SET(c->easy, CURLOPT_HTTPGET, 1L);
         SET(c->easy, CURLOPT_CUSTOMREQUEST, NULL); /* the handle may have had another call */

@@ -49,6 +49,7 @@ struct http_ask {
     const char *const *headers; /* NULL-terminated "Name: value" lines, at most HTTP_LINES_MAX; the
                                  * text must stay valid until on_end */
     bool want_fields;
+    bool stream;     /* little at a time is expected, and many such calls at once */
     struct str body; /* must stay valid until on_end */
     bool private_ok; /* may connect to addresses that are not public (address.h) */
     const struct http_events *events;

@@ -189,6 +189,7 @@ static void start_http(struct exchange *x, struct str body) {
                                                             .headers = l.line,
                                                             .body = body,
                                                             .private_ok = s->channel->private_ok,
+                                                            .stream = x->peek.stream,
                                                             .events = &events,
                                                             .ctx = x});
 }

@@ -1,7 +1,7 @@
 #include "unit.h"
 
-#include "util/clock.h"
 #include "util/secret.h"
+#include <time.h>
 
 static void check(void (*scrub)(struct buf *, struct str), const char *text, const char *want) {
     struct buf b AUTO(buf_free) = BUF(4096);
@@ -78,9 +78,9 @@ static void a_hostile_text_costs_linear_time(void **state) {
         for (size_t at = 0; at + n <= sizeof text; at += n)
             memcpy(text + at, parts[i], n);
         struct buf b AUTO(buf_free) = BUF(8 * sizeof text);
-        int64_t from = clock_mono_ms();
+        clock_t from = clock(); /* processor time: a busy machine makes it no longer */
         secret_scrub_foreign(&b, str_of(text, sizeof text));
-        assert_true(clock_mono_ms() - from < 5000);
+        assert_true(clock() - from < 5 * CLOCKS_PER_SEC);
         assert_false(b.failed);
     }
 }
