@@ -6,7 +6,7 @@
 
 /* What `total` counts to at most, and how deep a page number reaches; older rows are reached by
  * `before` (the reply's next_cursor) or by the time filters. */
-#define LOG_COUNT_MAX 10000
+#define LOG_COUNT_MAX 5000
 
 /* The filters of the request's query: of every account for administrators (all = true), else of the
  * caller's own rows. *none: a name matches nothing, so no row does. */

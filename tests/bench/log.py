@@ -23,7 +23,7 @@ def asked(now, weeks):
     return {
         "own page 1": "/api/log/self?page_size=50",
         "own page 10, by number": "/api/log/self?p=10&page_size=50",
-        "own page 190, by number": "/api/log/self?p=190&page_size=50",
+        "own page 90, by number": "/api/log/self?p=90&page_size=50",
         "own page half-way, by cursor": f"/api/log/self?page_size=50&before={middle}-1",
         "own page of a day": f"/api/log/self?page_size=50&{day}",
         "own page of a key": "/api/log/self?page_size=50&token_name=key-1",
@@ -33,7 +33,7 @@ def asked(now, weeks):
         "own page, no such model": "/api/log/self?page_size=50&model_name=no-such",
         "a small account's page": f"/api/log?user_id={SMALL}&page_size=50",
         "all page 1": "/api/log?page_size=50",
-        "all page 190, by number": "/api/log?p=190&page_size=50",
+        "all page 90, by number": "/api/log?p=90&page_size=50",
         "all page of a day and model": f"/api/log?page_size=50&model_name=model-1&{day}",
         "all page of a model": "/api/log?page_size=50&model_name=model-1",
         "all page of failures": "/api/log?page_size=50&type=5",

@@ -75,7 +75,7 @@ def fill_month(site, now, week_rows, weeks, begin, end):
 def fill_hours(site, now, weeks):
     site.sql(f"""{FAST} INSERT INTO usage_hourly (user_id, key_id, hour_s, model, group_id, test_mode, calls, failures, prompt, completion, cost)
  SELECT user_id, key_id, {now} - (w.seq + 1) * {WEEK} + at AS hour_s, model, group_id, 0, calls, failures, prompt, completion, cost
- FROM bench_hours JOIN seq_0_to_{weeks - 1} w ORDER BY user_id, key_id, hour_s, model, group_id""")
+ FROM bench_hours JOIN seq_0_to_{weeks - 1} w ORDER BY hour_s, user_id, key_id, model, group_id""")
 
 
 def in_pairs(jobs):

@@ -99,9 +99,9 @@ static int cmp_i64(int64_t a, int64_t b) {
 
 static int by_hourly(const void *pa, const void *pb) {
     const struct q_hourly_add_in *a = pa, *b = pb;
-    int c = cmp_i64(a->user_id, b->user_id);
+    int c = cmp_i64(a->hour_s, b->hour_s);
+    c = c ? c : cmp_i64(a->user_id, b->user_id);
     c = c ? c : cmp_i64(a->key_id, b->key_id);
-    c = c ? c : cmp_i64(a->hour_s, b->hour_s);
     c = c ? c : str_cmp(a->model, b->model);
     c = c ? c : cmp_i64(a->group_id, b->group_id);
     return c ? c : cmp_i64(a->test_mode, b->test_mode);
