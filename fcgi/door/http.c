@@ -14,10 +14,11 @@
 
 /* As a line of its own: from its option libcurl would format it twice. */
 #define ACCEPT_ENCODING "Accept-Encoding: identity"
-/* Bytes per running transfer: streams are many and bring little at a time, other answers come
- * whole. */
+/* Bytes a handle reads at once: streams are many and bring little at a time, other answers come
+ * whole. A handle keeps the size it began with, since libcurl refuses another while it has a
+ * buffer, which it may have after a call over HTTP/2. */
 #define STREAM_BUFFER 8192
-#define WHOLE_BUFFER 65536
+#define WHOLE_BUFFER 32768
 #define MAX_IDLE_HANDLES 1024
 #define N_ORIGINS 256
 /* Until its SETTINGS have come, libcurl takes 100 for the limit of a connection and opens another
@@ -55,7 +56,7 @@ struct http_call {
     bool want_fields;
     size_t head_bytes, head_max;
     int repeats;
-    bool private_ok, met_private;
+    bool private_ok, met_private, stream;
     bool head_done, got_data, refused, invalid, ended;
 };
 
@@ -64,7 +65,7 @@ struct http {
     CURLM *multi;
     struct timer timer;
     struct timer settle; /* origins reached lately are settled then */
-    struct list idle;    /* handles ready for use; LIFO keeps their memory warm */
+    struct list idle[2]; /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
     size_t n_idle;
     struct http_sockets sockets;
     bool any_reached;
@@ -284,6 +285,7 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_CLOSESOCKETFUNCTION, http_sockets_close);
     SET(e, CURLOPT_CLOSESOCKETDATA, &c->http->sockets);
     SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* decodes what comes compressed nevertheless */
+    SET(e, CURLOPT_BUFFERSIZE, c->stream ? (long)STREAM_BUFFER : (long)WHOLE_BUFFER);
     SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(e, CURLOPT_PREREQFUNCTION, on_connected);
@@ -296,9 +298,10 @@ static void prepare(struct http_call *c) {
         SET(e, CURLOPT_CAINFO, c->http->conf.ca_file);
 }
 
-static struct http_call *take_handle(struct http *h) {
-    if (!list_empty(&h->idle)) {
-        struct http_call *c = CONTAINER_OF(h->idle.prev, struct http_call, node);
+static struct http_call *take_handle(struct http *h, bool stream) {
+    struct list *idle = &h->idle[stream];
+    if (!list_empty(idle)) {
+        struct http_call *c = CONTAINER_OF(idle->prev, struct http_call, node);
         list_remove(&c->node);
         h->n_idle--;
         return c;
@@ -306,6 +309,7 @@ static struct http_call *take_handle(struct http *h) {
     struct http_call *c = base_zalloc(sizeof *c);
     list_init(&c->node);
     c->http = h;
+    c->stream = stream;
     c->easy = curl_easy_init();
     must(c->easy != NULL);
     prepare(c);
@@ -327,7 +331,7 @@ static void give_back(struct http_call *c) {
         destroy(c);
         return;
     }
-    list_push(&h->idle, &c->node);
+    list_push(&h->idle[c->stream], &c->node);
     h->n_idle++;
 }
 
@@ -375,7 +379,7 @@ static void put_lines(struct http_call *c, const struct http_ask *ask) {
 }
 
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
-    struct http_call *c = take_handle(h);
+    struct http_call *c = take_handle(h, ask->stream);
     c->private_ok = ask->private_ok;
     c->met_private = false;
     c->events = ask->events;
@@ -390,7 +394,6 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     SET(c->easy, CURLOPT_URL, ask->url);
     put_lines(c, ask);
     SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
-    SET(c->easy, CURLOPT_BUFFERSIZE, ask->stream ? (long)STREAM_BUFFER : (long)WHOLE_BUFFER);
     if (strcmp(ask->method, "GET") == 0) {
         SET(c->easy, CURLOPT_HTTPGET, 1L);
         SET(c->easy, CURLOPT_CUSTOMREQUEST, NULL); /* the handle may have had another call */
@@ -500,7 +503,8 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     h->conf = *conf;
     h->timer.fn = on_timer;
     h->settle.fn = on_settle;
-    list_init(&h->idle);
+    list_init(&h->idle[0]);
+    list_init(&h->idle[1]);
     for (size_t i = 0; i < N_ORIGINS; i++)
         list_init(&h->origins[i].waiting);
     h->multi = curl_multi_init();
@@ -521,10 +525,11 @@ void http_free(struct http **hp) {
     *hp = NULL;
     if (!h)
         return;
-    LIST_EACH_SAFE (n, next, &h->idle) {
-        list_remove(n);
-        destroy(CONTAINER_OF(n, struct http_call, node));
-    }
+    for (size_t i = 0; i < ARRAY_LEN(h->idle); i++)
+        LIST_EACH_SAFE (n, next, &h->idle[i]) {
+            list_remove(n);
+            destroy(CONTAINER_OF(n, struct http_call, node));
+        }
     must(curl_multi_cleanup(h->multi) == CURLM_OK);
     poller_timer_clear(h->poller, &h->timer);
     poller_timer_clear(h->poller, &h->settle);

@@ -22,9 +22,9 @@ before(async () => {
   await s.addChannel({ name: 'flood', url: `https://127.0.0.1:${port}/v1`, models: ['flood'] });
 });
 after(async () => {
-  await s?.stop();
-  flood?.kill();
+  flood?.kill(); // first: the stack's own end may fail the test
   fs.rmSync(dir, { recursive: true, force: true });
+  await s?.stop();
 });
 
 const body = (model, text) => ({ model, stream: true, messages: [{ role: 'user', content: text }] });
