@@ -94,7 +94,7 @@ static void explain_rights(struct explaining *x, const struct call *call) {
 }
 
 static enum err explain_budget(struct explaining *x, const struct budget_rule *b) {
-    int64_t kind = b->owner == BUDGET_OF_KEY ? ALLOW_BUDGET : ALLOW_OWNER_BUDGET;
+    enum allow_kind kind = b->owner == BUDGET_OF_KEY ? ALLOW_BUDGET : ALLOW_OWNER_BUDGET;
     struct allow_view v;
     struct fault f = {0};
     int64_t start = 0, end = 0;

@@ -51,7 +51,7 @@ static int64_t distance(int64_t a, int64_t b) {
 
 static void judge(struct corpus *c, struct str head, struct str text) {
     struct str name, number = head;
-    int64_t tokens, estimate = estimate_tokens(text);
+    int64_t tokens = 0, estimate = estimate_tokens(text);
     assert_true(str_cut(&number, ' ', &name) && str_i64(number, &tokens));
     struct language *l = language_of(c, name);
     l->tokens += tokens;

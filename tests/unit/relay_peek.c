@@ -88,8 +88,8 @@ static void valid_json_of_every_kind_passes(void **state) {
         "{\"a\":[]}",
         "{\"a\":[{}, [ ] ,-0.0e-0,1E+9,null,true,false]}",
         "{\"\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uD83D\\uDE00\\ud800\"}",
-        "{\"a\":"
-        "\"\x7F\xC2\x80\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\"}",
+        ("{\"a\":"
+         "\"\x7F\xC2\x80\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\"}"),
         "{\"model\":null,\"stream\":null,\"n\":null,\"stream_options\":null,\"max_tokens\":null}",
     };
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -260,8 +260,8 @@ static const char *const bodies[] = {
     "{\"model\" : \"ol\\u0064\" , \"stream\":true }\n",
     "{\"stream_options\":null,\"model\":\"old\"}",
     "{\"model\":\"old\",\"stream_options\":{}}",
-    "{\"model\":\"old\",\"stream_options\":{ \"include_usage\" : false, \"x\":[1,{\"y\":2}] "
-    "},\"z\":1}",
+    ("{\"model\":\"old\",\"stream_options\":{ \"include_usage\" : false, \"x\":[1,{\"y\":2}] "
+     "},\"z\":1}"),
     "{\"stream_options\":{\"include_obfuscation\":false},\"max_tokens\":5,\"model\":\"old\"}",
     "{\"stream_options\":{\"include_usage\":true},\"max_tokens\":50,\"model\":\"old\"}",
     "{\"stream_options\":{\"include_usage\":null},\"max_tokens\":null,\"max_completion_tokens\":9}",

@@ -188,6 +188,7 @@ static void tool_calls_fit_the_tools_schema(void **state) {
         struct sandbox_answer a AUTO(sandbox_answer_free) =
             ask(asks[i].d, asks[i].path, asks[i].body, false);
         struct json *tree AUTO(json_free) = parsed(buf_view(&a.body));
+        assert_non_null(tree);
         if (str_find_str(buf_view(&a.body), STR(FITTED)) < 0 &&
             str_find_str(buf_view(&a.body), buf_view(&quoted)) < 0)
             fail_msg("%s", a.body.p);
