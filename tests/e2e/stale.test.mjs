@@ -15,7 +15,7 @@ let s, dir, one, two;
 
 /** How a provider of HTTP/2 gives a connection up when a later call arrives on it. */
 const WAYS = {
-  'closes the socket': (stream) => sockets.get(stream.session).destroy(),
+  'closes the socket': ({ session }) => whenSaid(session, () => sockets.get(session).destroy()),
   'says GOAWAY and closes': (stream) => {
     const { session } = stream;
     session.goaway(NGHTTP2_NO_ERROR, stream.id - 2);
@@ -27,6 +27,19 @@ const WAYS = {
 function say(res) {
   res.writeHead(200, { 'content-type': 'application/json' });
   res.end(JSON.stringify(chatAnswer()));
+}
+
+/** Answers that have begun on a connection of HTTP/2 are whole before it goes: half an answer is another matter. */
+function whenSaid(session, then) {
+  session.given = true;
+  if (session.saying) session.once('said', () => whenSaid(session, then));
+  else setTimeout(then, 5); // the last frames are on their way
+}
+
+function sayOn(session, res) {
+  session.saying = (session.saying ?? 0) + 1;
+  res.once('close', () => { if (!--session.saying) session.emit('said'); });
+  say(res);
 }
 
 /** Answers the first calls of every connection, then gives it up once for each answer in `give`. */
@@ -57,7 +70,7 @@ function twoProvider(tls) {
   p.server.on('request', (req, res) => {
     req.on('error', () => {}).resume().on('end', () => {
       const { session } = req.stream;
-      if (!session) return; // given up with a neighbour's call
+      if (!session || session.given) return; // given up with a neighbour's call
       session.used = (session.used ?? 0) + 1;
       if (session.used > 1 && p.give > 0) {
         p.give--;
@@ -65,7 +78,7 @@ function twoProvider(tls) {
         WAYS[p.way](req.stream);
         return;
       }
-      say(res);
+      sayOn(session, res);
     });
   });
   return p;
