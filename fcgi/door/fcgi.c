@@ -167,10 +167,22 @@ static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi
     return OK;
 }
 
+/* libfcgi takes a read that a signal interrupted (one wakes fronts that wait in accept when the
+ * worker stops) for the end. Nothing was read then, so it can go on. */
+static bool was_interrupted(FCGX_Stream *in) {
+    if (FCGX_GetError(in) != EINTR)
+        return false;
+    FCGX_ClearError(in);
+    in->isClosed = 0; /* FCGX_ClearError leaves it */
+    return true;
+}
+
 static enum err read_stream(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
     for (;;) {
         /* one byte makes libfcgi do exactly one fill; the rest of it is taken from the buffer */
         int c = FCGX_GetChar(in);
+        if (c == EOF && was_interrupted(in))
+            continue;
         if (c == EOF)
             return FCGX_GetError(in) ? ERR_CLIENT_GONE : OK;
         in->rdNext--;

@@ -3,9 +3,12 @@
 #include "door/fcgi.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct fcgi_conn pair(int *peer) {
@@ -164,8 +167,85 @@ static void a_stale_socket_is_replaced_and_a_live_one_is_not(void **state) {
     rmdir(dir);
 }
 
+/* The web server's end of a request. */
+static void send_record(int fd, unsigned type, size_t n, char fill) {
+    unsigned char head[8] = {1, (unsigned char)type,     0,
+                             1, (unsigned char)(n >> 8), (unsigned char)n};
+    char content[32768];
+    assert_true(n <= sizeof content);
+    memset(content, fill, n);
+    if (type == 1) /* a responder; the connection is closed behind it */
+        memcpy(content, "\0\1\0\0\0\0\0\0", 8);
+    assert_int_equal(write(fd, head, sizeof head), sizeof head);
+    assert_int_equal(write(fd, content, n), n);
+}
+
+struct reading {
+    int listener;
+    bool accepted; /* atomic */
+    enum err e;
+    char *body;
+    size_t n;
+};
+
+static void *read_one(void *arg) {
+    struct reading *r = arg;
+    struct fcgi_conn c;
+    assert_true(fcgi_accept(r->listener, &c));
+    __atomic_store_n(&r->accepted, true, __ATOMIC_RELEASE);
+    struct fcgi_body_rule rule = {.max = 1 << 20, .deadline_ms = 20000};
+    r->e = fcgi_read_body(&c, 40000, &rule, &r->body, &r->n);
+    fcgi_close(&c);
+    return NULL;
+}
+
+static void on_kick(int sig) {
+    (void)sig;
+}
+
+/* As in a worker that is told to stop while an upload comes in. */
+static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
+    (void)state;
+    char path[] = "/tmp/tollgate-fcgi-XXXXXX", at[64];
+    assert_non_null(mkdtemp(path));
+    snprintf(at, sizeof at, "%s/s", path);
+    fcgi_library_init();
+    struct sigaction kick = {.sa_handler = on_kick};
+    assert_int_equal(sigaction(SIGUSR1, &kick, NULL), 0);
+    struct fault f = {0};
+    struct reading r = {.listener = fcgi_listen(at, 4, &f)};
+    assert_true(r.listener >= 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_one, &r), 0);
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    send_record(fd, 1, 8, 0);
+    send_record(fd, 4, 0, 0);
+    send_record(fd, 5, 20000, 'a');
+    while (!__atomic_load_n(&r.accepted, __ATOMIC_ACQUIRE))
+        usleep(1000);
+    for (int i = 0; i < 5; i++) {
+        usleep(10000);
+        assert_int_equal(pthread_kill(thread, SIGUSR1), 0);
+    }
+    send_record(fd, 5, 20000, 'b');
+    send_record(fd, 5, 0, 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(r.e, OK);
+    assert_int_equal(r.n, 40000);
+    assert_true(r.body[19999] == 'a' && r.body[20000] == 'b');
+    free(r.body);
+    close(fd);
+    close(r.listener);
+    unlink(at);
+    rmdir(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_body_survives_the_signal_that_stops_the_worker),
         cmocka_unit_test(answers_of_any_size_arrive_whole),
         cmocka_unit_test(what_is_queued_leaves_in_one_write_and_in_order),
         cmocka_unit_test(a_web_server_that_left_is_noticed),
