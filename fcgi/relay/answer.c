@@ -108,7 +108,7 @@ void answer_head(struct exchange *x, const struct http_head *head) {
         sse_init(&x->sse, (size_t)x->relay->conf()->limit_sse_event);
     } else if (is_json(head->content_type)) {
         x->mode = ANSWER_WHOLE;
-        scan_begin(&x->scan);
+        x->scan.textless = true;
     } else {
         x->mode = ANSWER_BYTES;
     }
@@ -172,13 +172,23 @@ static enum http_flow take_bytes(struct exchange *x, struct str p) {
     return deliver(x, buf_view(batch)) ? HTTP_TAKEN : HTTP_STOP;
 }
 
+/* What was held back is read once more, for its text this time. */
+static void count_text(struct exchange *x) {
+    scan_init(&x->scan, x->dialect);
+    scan_feed(&x->scan, buf_view(&x->held));
+}
+
+/* Its text is counted when it is needed: a provider that answers in JSON nearly always says how
+ * much that was. */
 static enum http_flow take_whole(struct exchange *x, struct str p) {
+    bool hold = !x->committed && x->held.n + p.n <= WHOLE_MAX;
+    if (!hold && x->scan.textless)
+        count_text(x);
     scan_feed(&x->scan, p);
-    if (x->held.n + p.n <= WHOLE_MAX) {
-        buf_str(&x->held, p);
-        return HTTP_TAKEN;
-    }
-    return take_bytes(x, p);
+    if (!hold)
+        return take_bytes(x, p);
+    buf_str(&x->held, p);
+    return HTTP_TAKEN;
 }
 
 static void take_error(struct exchange *x, struct str p) {
@@ -253,6 +263,8 @@ void answer_ping(struct exchange *x) {
 static void bill(struct exchange *x, enum end_reason end) {
     struct outcome *o = &x->outcome;
     struct usage *u = &x->scan.usage;
+    if (x->scan.textless && (!u->reported || end != END_OK))
+        count_text(x);
     int64_t delivered = scan_text_tokens(&x->scan);
     o->usage = *u;
     if (!u->reported) {

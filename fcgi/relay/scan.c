@@ -114,6 +114,8 @@ static void take_word(struct scan *s, struct machine *m) {
 /* strings */
 
 static void add_text(struct scan *s, struct str text) {
+    if (s->textless)
+        return;
     s->text_bytes += (int64_t)text.n;
     estimate_feed(&s->text, text);
 }

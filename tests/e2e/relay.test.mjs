@@ -197,6 +197,30 @@ test('binary answers (speech) pass unchanged', async () => {
   assert.deepEqual(Buffer.from(await r.arrayBuffer()), bytes);
 });
 
+for (const [name, size] of [['just what is held back', (1 << 20)], ['a byte more', (1 << 20) + 1], ['1.5 MiB', 1.5 * (1 << 20)], ['5 MiB', 5 * (1 << 20)]])
+  test(`a JSON answer passes whole and is charged by its usage: ${name}`, async () => {
+    const long = chatAnswer('', { usage: usage(100, 50) });
+    long.choices[0].message.content = 'word '.repeat(size / 5 + 1).slice(0, size - JSON.stringify(long).length);
+    const text = JSON.stringify(long);
+    assert.equal(text.length, size);
+    const r = await s.chat(s.provider.play((x) => x.answer(200, text)).mark);
+    assert.equal(r.text.length, size);
+    assert.ok(r.text === text, 'the bytes are not the provider\'s');
+    const row = await s.usageOf(r.id);
+    assert.deepEqual([row.prompt, row.completion, row.estimated], [100, 50, 0]);
+  });
+
+for (const size of [2000, 900_000, 3_000_000])
+  test(`a JSON answer of ${size} bytes without usage is charged for all of its text`, async () => {
+    const long = chatAnswer();
+    delete long.usage;
+    long.choices[0].message.content = 'word '.repeat(size / 5);
+    const r = await s.chat(s.provider.play((x) => x.answer(200, JSON.stringify(long))).mark);
+    const row = await s.usageOf(r.id);
+    assert.equal(row.estimated, 1);
+    assert.ok(Math.abs(row.completion / (size / 5) - 1) < 0.25, `${row.completion} tokens`);
+  });
+
 test('every metered route reaches its own path at the provider', async () => {
   const bodies = {
     '/v1/completions': { model: 'gpt-4o', prompt: 'x' },
