@@ -16,7 +16,9 @@ struct app {
     struct keyring *keys;
     struct auth *auth;
     struct billing *billing;
-    struct queue to_loop; /* exchanges */
+    struct queue to_loop;  /* exchanges, while the loop is at work */
+    struct watch arrivals; /* there */
+    struct poller poller;  /* its turn comes with the right to use the relay */
     struct relay relay;
     int64_t started_s;
     bool cut; /* atomic: the drain timeout has passed */
@@ -36,6 +38,13 @@ struct db *app_db_new(void);
 /* lifecycle.c: the whole life of the worker; returns the exit status. socket overrides
  * listen.socket (NULL = do not). */
 int app_run(const char *config_path, const char *socket);
+
+/* loop.c. Main thread, before the loop and the fronts start: they need not wait for each other. */
+void loop_open(struct app *a);
+/* Starts the exchange, at once and here when the loop sleeps (one wake-up less on the way to the
+ * provider); else leaves it to the loop. It belongs to the loop then, and may be over already.
+ * False when the loop takes none any more. Any thread. */
+must_use bool loop_hand_over(struct app *a, struct exchange *x);
 
 /* Thread bodies. */
 void *front_main(void *app);

@@ -144,7 +144,7 @@ static bool count_in(struct app *a) {
 
 static enum err hand_over(struct app *a, struct exchange *x, struct fault *f) {
     fcgi_release(&x->conn);
-    if (queue_put(&a->to_loop, &x->node))
+    if (loop_hand_over(a, x))
         return OK;
     return fault_set(f, ERR_STOPPING, NULL); /* not reached: the loop outlives the fronts */
 }

@@ -9,6 +9,7 @@
 #include "util/clock.h"
 #include "util/counter.h"
 #include "util/log.h"
+#include "util/spare.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -133,6 +134,7 @@ static void thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg),
 }
 
 static void start(struct app *a, struct threads *t) {
+    loop_open(a);
     thread_start(&t->ledger, "ledger", ledger_main, a);
     thread_start(&t->loop, "loop", loop_main, a);
     t->n_fronts = (size_t)app_conf()->worker_threads;
@@ -207,6 +209,7 @@ static void free_all(struct app *a, struct sync **sync, struct db *db) {
     keyring_free(&a->keys);
     relay_free(&a->relay);
     queue_free(&a->to_loop);
+    spare_free_all();
 }
 
 static int run(struct app *a, const char *config_path, const char *socket, const sigset_t *mine) {

@@ -5,21 +5,15 @@
 
 #include <sys/epoll.h>
 
-struct loop {
-    struct app *app;
-    struct poller poller;
-    struct watch queue;
-};
-
 static void take_over(struct watch *w, uint32_t events) {
-    struct loop *l = CONTAINER_OF(w, struct loop, queue);
+    struct app *a = CONTAINER_OF(w, struct app, arrivals);
     struct list fresh;
     (void)events;
     list_init(&fresh);
-    queue_take(&l->app->to_loop, &fresh);
+    queue_take(&a->to_loop, &fresh);
     LIST_EACH_SAFE (n, next, &fresh) {
         list_remove(n);
-        relay_start(&l->app->relay, CONTAINER_OF(n, struct exchange, node));
+        relay_start(&a->relay, CONTAINER_OF(n, struct exchange, node));
     }
 }
 
@@ -30,29 +24,46 @@ static struct http_conf http_settings(const struct conf *c) {
                               .ca_file = c->upstream_ca_file};
 }
 
+void loop_open(struct app *a) {
+    struct http_conf settings = http_settings(app_conf());
+    poller_init(&a->poller);
+    a->relay.poller = &a->poller;
+    a->relay.http = http_new(&a->poller, &settings);
+    a->arrivals = (struct watch){.fn = take_over, .fd = queue_fd(&a->to_loop)};
+    poller_watch(&a->poller, &a->arrivals, EPOLLIN);
+    poller_leave(&a->poller);
+}
+
+bool loop_hand_over(struct app *a, struct exchange *x) {
+    if (!poller_try_enter(&a->poller))
+        return queue_put(&a->to_loop, &x->node);
+    relay_start(&a->relay, x);
+    poller_run_due(&a->poller);
+    poller_leave(&a->poller);
+    return true;
+}
+
+static bool has_work(struct app *a) {
+    return !queue_closed(&a->to_loop) || !list_empty(&a->relay.open) || queue_count(&a->to_loop);
+}
+
 void *loop_main(void *arg) {
     struct app *a = arg;
-    struct loop l = {.app = a};
-    const struct conf *conf = app_conf();
-    struct http_conf settings = http_settings(conf);
-    poller_init(&l.poller);
-    a->relay.poller = &l.poller;
-    a->relay.http = http_new(&l.poller, &settings);
-    l.queue = (struct watch){.fn = take_over, .fd = queue_fd(&a->to_loop)};
-    poller_watch(&l.poller, &l.queue, EPOLLIN);
-    while (!queue_closed(&a->to_loop) || !list_empty(&a->relay.open) || queue_count(&a->to_loop)) {
-        poller_run(&l.poller, 1000);
+    const struct conf *conf = NULL;
+    poller_enter(&a->poller);
+    while (has_work(a)) {
+        poller_run(&a->poller, 1000);
         counter_set(COUNTER_UPSTREAM_CONNECTIONS, (int64_t)http_connections(a->relay.http));
         if (conf != app_conf()) {
             conf = app_conf();
-            settings = http_settings(conf);
+            struct http_conf settings = http_settings(conf);
             http_reconfigure(a->relay.http, &settings);
         }
         if (__atomic_load_n(&a->cut, __ATOMIC_ACQUIRE))
             relay_cut_all(&a->relay);
     }
-    poller_watch(&l.poller, &l.queue, 0);
+    poller_watch(&a->poller, &a->arrivals, 0);
     http_free(&a->relay.http);
-    poller_free(&l.poller);
+    poller_free(&a->poller);
     return NULL;
 }

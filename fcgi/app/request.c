@@ -44,11 +44,25 @@ static struct str *field_at(struct request *rq, size_t i) {
     return (struct str *)(void *)((char *)rq + fields[i].at);
 }
 
+/* The fields whose names are equally long, as a chain: every request has some twenty parameters,
+ * most of which are none of them. A place is an index + 1. */
+#define LONGEST_NAME 64
+static struct { uint8_t first[LONGEST_NAME], next[ARRAY_LEN(fields)]; } by_length;
+
+__attribute__((constructor)) static void chain_fields(void) {
+    for (size_t i = ARRAY_LEN(fields); i-- > 0;) {
+        size_t n = fields[i].param.n;
+        must(n < LONGEST_NAME);
+        by_length.next[i] = by_length.first[n];
+        by_length.first[n] = (uint8_t)(i + 1);
+    }
+}
+
 static struct str *field_of(struct request *rq, struct str name) {
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (fields[i].param.n == name.n && memcmp(fields[i].param.p, name.p, name.n) == 0)
-            return field_at(rq, i);
-    return NULL;
+    uint8_t at = name.n < LONGEST_NAME ? by_length.first[name.n] : 0;
+    while (at && memcmp(fields[at - 1].param.p, name.p, name.n) != 0)
+        at = by_length.next[at - 1];
+    return at ? field_at(rq, at - 1U) : NULL;
 }
 
 static bool id_is_sane(struct str id) {
@@ -65,7 +79,12 @@ static struct str make_id(struct arena *mem) {
     uint8_t random[9];
     struct buf b AUTO(buf_free) = BUF(64);
     crypt_random(random, sizeof random);
-    buf_printf(&b, "req_%011llx", (unsigned long long)clock_unix_us() / 1000);
+    uint8_t ms[6];
+    int64_t now = clock_unix_us() / 1000;
+    for (size_t i = sizeof ms; i-- > 0; now >>= 8)
+        ms[i] = (uint8_t)now;
+    buf_puts(&b, "req_");
+    buf_hex(&b, ms, sizeof ms);
     buf_hex(&b, random, sizeof random);
     return arena_str(mem, buf_view(&b));
 }
@@ -96,13 +115,16 @@ static void copy_values(struct request *rq, struct arena *mem, struct str *uri) 
 }
 
 static void take(struct request *rq, struct str name, struct str value, struct str *uri) {
-    if (str_starts(name, STR("HTTP_")))
+    bool is_header = str_starts(name, STR("HTTP_"));
+    if (is_header)
         rq->header_bytes += name.n - 5 + value.n;
-    if (str_starts(name, STR("REDIRECT_HTTP_")))
+    else if (str_starts(name, STR("REDIRECT_HTTP_")))
         name = str_from(name, strlen("REDIRECT_")); /* Apache's rewriting adds the prefix */
     struct str *field = field_of(rq, name);
     if (field && !field->n)
         *field = value;
+    else if (is_header)
+        return;
     else if (str_eq(name, STR("REQUEST_URI")))
         *uri = value;
     else if (str_eq(name, STR("CONTENT_LENGTH")) && !str_i64(value, &rq->content_length))

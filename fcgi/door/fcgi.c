@@ -1,6 +1,7 @@
 #include "door/fcgi.h"
 
 #include "util/clock.h"
+#include "util/spare.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -200,7 +201,7 @@ enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi
     *n = 0;
     if (declared > 0 && declared <= rule->max) {
         b.cap = (size_t)declared + 1;
-        b.p = base_alloc(b.cap);
+        b.p = spare_take(b.cap);
     }
     enum err e = read_stream(r->in, &b, rule);
     if (e == ERR_CLIENT_GONE && clock_mono_ms() - b.started_ms >= READ_STEP_TIMEOUT_S * 1000)

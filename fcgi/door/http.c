@@ -2,6 +2,7 @@
 
 #include "door/address.h"
 #include "door/http_sockets.h"
+#include "door/http_url.h"
 #include "util/hash.h"
 #include "util/list.h"
 
@@ -47,6 +48,7 @@ struct http_call {
     struct origin *origin; /* NULL: none is kept for it */
     uint64_t origin_hash;  /* the slot may have become another's */
     CURL *easy;
+    struct http_url url;
     struct curl_slist lines[HTTP_LINES_MAX + OWN_LINES]; /* of the caller's text */
     const struct http_events *events;
     void *ctx;
@@ -318,6 +320,7 @@ static struct http_call *take_handle(struct http *h, bool stream) {
 
 static void destroy(struct http_call *c) {
     curl_easy_cleanup(c->easy);
+    http_url_free(&c->url);
     free(c);
 }
 
@@ -391,7 +394,7 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
-    SET(c->easy, CURLOPT_URL, ask->url);
+    http_url_set(&c->url, c->easy, ask->url);
     put_lines(c, ask);
     SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
     if (strcmp(ask->method, "GET") == 0) {

@@ -1,5 +1,7 @@
 #include "relay/exchange.h"
 
+#include "util/spare.h"
+
 #include <stdlib.h>
 
 #define ARENA_CHUNK 2048
@@ -21,7 +23,8 @@ struct exchange *exchange_new(void) {
 }
 
 void exchange_drop_body(struct exchange *x) {
-    base_freep(&x->body);
+    spare_give(x->body);
+    x->body = NULL;
     x->body_n = 0;
     buf_free(&x->sent);
 }

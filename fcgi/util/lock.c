@@ -1,5 +1,7 @@
 #include "util/lock.h"
 
+#include <errno.h>
+
 void lock_init(struct lock *l) {
     must(pthread_mutex_init(&l->m, NULL) == 0);
 }
@@ -10,6 +12,12 @@ void lock_free(struct lock *l) {
 
 void lock_take(struct lock *l) {
     must(pthread_mutex_lock(&l->m) == 0);
+}
+
+bool lock_try(struct lock *l) {
+    int rc = pthread_mutex_trylock(&l->m);
+    must(rc == 0 || rc == EBUSY);
+    return rc == 0;
 }
 
 void lock_drop(struct lock *l) {

@@ -23,6 +23,8 @@ struct rwlock {
 void lock_init(struct lock *l);
 void lock_free(struct lock *l);
 void lock_take(struct lock *l);
+/* False when it is taken. */
+must_use bool lock_try(struct lock *l);
 void lock_drop(struct lock *l);
 void rwlock_init(struct rwlock *l);
 void rwlock_free(struct rwlock *l);

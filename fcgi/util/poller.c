@@ -5,12 +5,25 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
+
+#define ROUNDING_US 1000 /* a sleep is a whole number of milliseconds, rounded up */
+
+static void silence(struct watch *w, uint32_t events) {
+    uint64_t rung;
+    ssize_t n = read(w->fd, &rung, sizeof rung);
+    (void)n, (void)events; /* the sleep is over, which was all it was for */
+}
 
 void poller_init(struct poller *p) {
     *p = (struct poller){.fd = epoll_create1(EPOLL_CLOEXEC), .now_us = clock_mono_us()};
-    must(p->fd >= 0);
+    p->alarm = (struct watch){.fn = silence, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    must(p->fd >= 0 && p->alarm.fd >= 0);
     list_init(&p->soon);
+    lock_init(&p->turn);
+    lock_take(&p->turn);
+    poller_watch(p, &p->alarm, EPOLLIN);
 }
 
 void poller_soon_init(struct soon *s, void (*fn)(struct soon *s)) {
@@ -53,7 +66,34 @@ void poller_free(struct poller *p) {
     dig(p);
     base_freep(&p->graves);
     base_closep(&p->fd);
+    base_closep(&p->alarm.fd);
     base_freep(&p->heap);
+    lock_drop(&p->turn);
+    lock_free(&p->turn);
+}
+
+void poller_enter(struct poller *p) {
+    lock_take(&p->turn);
+    p->now_us = clock_mono_us();
+}
+
+bool poller_try_enter(struct poller *p) {
+    if (!lock_try(&p->turn))
+        return false;
+    p->now_us = clock_mono_us();
+    return true;
+}
+
+void poller_leave(struct poller *p) {
+    uint64_t one = 1;
+    dig(p);
+    p->n_turns++;
+    if (p->n_timers && p->heap[0]->due_us + ROUNDING_US < p->sleeps_until_us) {
+        p->sleeps_until_us = 0; /* once is enough */
+        ssize_t n = write(p->alarm.fd, &one, sizeof one);
+        must(n == sizeof one);
+    }
+    lock_drop(&p->turn);
 }
 
 void poller_watch(struct poller *p, struct watch *w, uint32_t events) {
@@ -143,17 +183,26 @@ static int wait_ms(const struct poller *p, int max_wait_ms) {
     return ms > 60000 ? 60000 : (int)ms;
 }
 
-void poller_run(struct poller *p, int max_wait_ms) {
-    struct epoll_event ev[256];
-    int n = epoll_wait(p->fd, ev, (int)ARRAY_LEN(ev), wait_ms(p, max_wait_ms));
+static int poll_now(const struct poller *p, struct epoll_event *ev, int max) {
+    int n = epoll_wait(p->fd, ev, max, 0);
     must(n >= 0 || errno == EINTR);
-    p->now_us = clock_mono_us();
-    for (int i = 0; i < n; i++) {
-        struct watch *w = ev[i].data.ptr;
-        if (w->events)
-            w->fn(w, ev[i].events);
-        run_soon(p);
-    }
+    return n;
+}
+
+/* What was told to a sleeper while others had the turn may be about watches that are gone. */
+static int sleep_until(struct poller *p, struct epoll_event *ev, int max, int ms) {
+    uint64_t seen = p->n_turns;
+    p->sleeps_until_us = ms < 0 ? INT64_MAX : clock_mono_us() + (int64_t)ms * 1000;
+    lock_drop(&p->turn);
+    int n = epoll_wait(p->fd, ev, max, ms);
+    must(n >= 0 || errno == EINTR);
+    lock_take(&p->turn);
+    p->sleeps_until_us = 0;
+    return p->n_turns == seen ? n : poll_now(p, ev, max);
+}
+
+void poller_run_due(struct poller *p) {
+    run_soon(p);
     p->firing = true;
     while (p->n_timers && p->heap[0]->due_us <= p->now_us) {
         struct timer *t = p->heap[0];
@@ -162,5 +211,22 @@ void poller_run(struct poller *p, int max_wait_ms) {
         run_soon(p);
     }
     p->firing = false;
+}
+
+void poller_run(struct poller *p, int max_wait_ms) {
+    struct epoll_event ev[256];
+    int most = (int)ARRAY_LEN(ev), ms = wait_ms(p, max_wait_ms);
+    int n = p->busy || !ms ? poll_now(p, ev, most) : 0;
+    if (n <= 0 && ms)
+        n = sleep_until(p, ev, most, ms);
+    p->busy = n > 1;
+    p->now_us = clock_mono_us();
+    for (int i = 0; i < n; i++) {
+        struct watch *w = ev[i].data.ptr;
+        if (w->events)
+            w->fn(w, ev[i].events);
+        run_soon(p);
+    }
+    poller_run_due(p);
     dig(p);
 }

@@ -1,13 +1,18 @@
-/* poller.h - one thread's epoll and its timers.
+/* poller.h - an epoll and its timers, which threads use in turns.
  *
  * A watch is embedded in the object that owns the descriptor; poller_run calls its function with
  * the epoll events. A timer is embedded too and sits in a binary heap; setting it again moves it.
- * Nothing here is thread safe: everything belongs to the thread that runs the poller (use
- * util/queue to reach it from another).
+ *
+ * Everything here, and whatever the watches and timers belong to, is touched only by the thread
+ * that has the turn. The thread that makes the poller has it; poller_run gives it up while it
+ * sleeps, so that a guest with something small to do needs not wake the sleeper for it:
+ *
+ *   if (poller_try_enter(p)) { ...; poller_run_due(p); poller_leave(p); }
  */
 #pragma once
 
 #include "util/list.h"
+#include "util/lock.h"
 
 struct watch {
     void (*fn)(struct watch *w, uint32_t events);
@@ -28,18 +33,32 @@ struct soon {
 };
 
 struct poller {
+    struct lock turn;
+    uint64_t n_turns;        /* given up so far */
+    int64_t sleeps_until_us; /* of the thread in poller_run; 0: it does not sleep */
+    struct watch alarm;      /* wakes it */
     int fd;
     struct list soon;
     struct timer **heap;
     size_t n_timers, cap;
     int64_t now_us; /* monotonic, read once per round */
+    bool busy;      /* the last round had several events: the next ones are likely there already */
     bool firing;    /* timers are being called */
     void **graves;  /* to be freed at the end of the round */
     size_t n_graves, cap_graves;
 };
 
+/* The caller has the turn. */
 void poller_init(struct poller *p);
+/* By the thread that has the turn; no other may want it any more. */
 void poller_free(struct poller *p);
+/* Waits for the turn. */
+void poller_enter(struct poller *p);
+/* False when another thread has the turn: it is at work, not asleep. */
+must_use bool poller_try_enter(struct poller *p);
+/* Gives the turn up; wakes the thread that sleeps in poller_run when a timer is due earlier than
+ * that thread knows. */
+void poller_leave(struct poller *p);
 /* Registers, changes or (events == 0) removes w->fd. */
 void poller_watch(struct poller *p, struct watch *w, uint32_t events);
 /* Like poller_watch with no events, for a descriptor that is closed before the next round: closing
@@ -50,9 +69,12 @@ void poller_forget(struct watch *w);
 void poller_timer_set(struct poller *p, struct timer *t, int64_t due_us);
 void poller_timer_clear(struct poller *p, struct timer *t);
 /* Waits for events or the next timer, but at most max_wait_ms (-1: as long as it takes), and
- * calls what is due. A watch removed by an earlier callback of the same round is not called; its
- * memory must outlive the round, so give it to poller_bury. */
+ * calls what is due. Others may have the turn while it sleeps. A watch removed by an earlier
+ * callback of the same round is not called; its memory must outlive the round, so give it to
+ * poller_bury. */
 void poller_run(struct poller *p, int max_wait_ms);
+/* Calls the timers that are due and what was put off with poller_soon, and nothing else. */
+void poller_run_due(struct poller *p);
 void poller_soon_init(struct soon *s, void (*fn)(struct soon *s));
 /* Calls s->fn once, when the watch or timer that is being served has returned. */
 void poller_soon(struct poller *p, struct soon *s);

@@ -20,6 +20,7 @@ void queue_wake(struct queue *q) {
     uint64_t one = 1;
     ssize_t n = write(q->fd, &one, sizeof one);
     (void)n; /* full counter: a wake-up is already due */
+    __atomic_store_n(&q->rung, true, __ATOMIC_RELEASE);
 }
 
 bool queue_put(struct queue *q, struct list *node) {
@@ -27,7 +28,7 @@ bool queue_put(struct queue *q, struct list *node) {
     {
         LOCKED(&q->lock);
         closed = q->closed;
-        first = q->count == 0;
+        first = q->count == 0 && !q->attended;
         if (!closed) {
             list_push(&q->items, node);
             q->count++;
@@ -46,10 +47,23 @@ void queue_close(struct queue *q) {
     queue_wake(q);
 }
 
-size_t queue_take(struct queue *q, struct list *into) {
+bool queue_attend(struct queue *q, bool on) {
+    LOCKED(&q->lock);
+    q->attended = on;
+    return q->count > 0;
+}
+
+/* Who comes between the writing and its mark is woken once more. */
+static void silence(struct queue *q) {
     uint64_t seen;
+    if (!__atomic_exchange_n(&q->rung, false, __ATOMIC_ACQ_REL))
+        return;
     ssize_t n = read(q->fd, &seen, sizeof seen);
-    (void)n; /* EAGAIN: woken for another reason */
+    (void)n; /* EAGAIN: silenced before */
+}
+
+size_t queue_take(struct queue *q, struct list *into) {
+    silence(q);
     LOCKED(&q->lock);
     size_t count = q->count;
     if (count) {

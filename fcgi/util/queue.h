@@ -12,7 +12,9 @@ struct queue {
     struct lock lock;
     struct list items;
     size_t count;
-    int fd; /* eventfd */
+    int fd;    /* eventfd */
+    bool rung; /* atomic: the eventfd was written to */
+    bool attended;
     bool closed;
 };
 
@@ -20,6 +22,9 @@ void queue_init(struct queue *q);
 void queue_free(struct queue *q);
 /* False when the queue is closed (the item is not taken over). Any thread. */
 must_use bool queue_put(struct queue *q, struct list *node);
+/* While on, the taker looks often enough by itself and is woken for nothing but queue_close and
+ * queue_wake. True when items wait already. Taker only. */
+bool queue_attend(struct queue *q, bool on);
 /* No more puts succeed; the taker is woken. Any thread. */
 void queue_close(struct queue *q);
 /* Moves all waiting items to the end of *into, clears the wake-up; returns how many. Taker only. */

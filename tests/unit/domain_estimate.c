@@ -121,6 +121,23 @@ static void the_pieces_of_a_text_add_up(void **state) {
     }
 }
 
+/* Long texts are counted in another way than short ones. */
+static void a_long_text_costs_what_its_bytes_cost_one_by_one(void **state) {
+    (void)state;
+    static char text[400000];
+    uint32_t seed = 1;
+    for (size_t i = 0; i < sizeof text; i++) {
+        seed = seed * 1664525 + 1013904223;
+        text[i] = (char)(seed >> 24);
+    }
+    for (size_t n = sizeof text - 16; n <= sizeof text; n++) {
+        struct estimate e = {0};
+        for (size_t i = 0; i < n; i++)
+            estimate_feed(&e, str_of(text + i, 1));
+        assert_int_equal(estimate_tokens(str_of(text, n)), estimate_total(&e));
+    }
+}
+
 static void nothing_costs_nothing_and_any_byte_something(void **state) {
     (void)state;
     assert_int_equal(estimate_tokens(STR("")), 0);
@@ -148,6 +165,7 @@ int main(void) {
         cmocka_unit_test(nineteen_texts_of_twenty_are_within_a_quarter),
         cmocka_unit_test(all_texts_together_are_within_a_twentieth),
         cmocka_unit_test(the_pieces_of_a_text_add_up),
+        cmocka_unit_test(a_long_text_costs_what_its_bytes_cost_one_by_one),
         cmocka_unit_test(nothing_costs_nothing_and_any_byte_something),
         cmocka_unit_test(texts_apart_cost_more_than_one_word),
     };

@@ -201,6 +201,117 @@ static void what_gathers_is_done_once_when_its_cause_has_returned(void **state) 
     poller_free(&p);
 }
 
+/* A thread that sleeps in the poller while the test has turns. */
+struct sleeper {
+    struct poller *poller;
+    pthread_t thread;
+    bool stop; /* by turn */
+};
+
+static void *sleep_and_serve(void *arg) {
+    struct sleeper *s = arg;
+    poller_enter(s->poller);
+    while (!s->stop)
+        poller_run(s->poller, 60000);
+    poller_leave(s->poller);
+    return NULL;
+}
+
+static void enter_while_it_sleeps(struct poller *p) {
+    for (;;) {
+        poller_enter(p);
+        if (p->sleeps_until_us)
+            return;
+        poller_leave(p);
+        usleep(100);
+    }
+}
+
+static void sleeper_start(struct sleeper *s, struct poller *p) {
+    *s = (struct sleeper){.poller = p};
+    poller_init(p);
+    poller_leave(p);
+    assert_int_equal(pthread_create(&s->thread, NULL, sleep_and_serve, s), 0);
+}
+
+static void end_it(struct timer *t) {
+    (void)t;
+}
+
+static void sleeper_stop(struct sleeper *s) {
+    struct timer now = {.fn = end_it};
+    enter_while_it_sleeps(s->poller);
+    s->stop = true;
+    poller_timer_set(s->poller, &now, 0);
+    poller_leave(s->poller);
+    assert_int_equal(pthread_join(s->thread, NULL), 0);
+    poller_enter(s->poller);
+    poller_free(s->poller);
+}
+
+static void a_guests_timer_wakes_the_sleeper_that_does_not_know_of_it(void **state) {
+    (void)state;
+    struct poller p;
+    struct sleeper s;
+    struct entry e = {.timer.fn = note, .id = 7};
+    sleeper_start(&s, &p);
+    enter_while_it_sleeps(&p);
+    n_fired = 0;
+    int64_t start = clock_mono_us();
+    poller_timer_set(&p, &e.timer, start + 20000);
+    poller_leave(&p);
+    for (size_t n = 0; !n;) {
+        usleep(1000);
+        poller_enter(&p);
+        n = n_fired;
+        poller_leave(&p);
+    }
+    assert_int_equal(fired[0], 7);
+    assert_in_range(clock_mono_us() - start, 20000, 10000000); /* it would sleep for 60 s */
+    sleeper_stop(&s);
+}
+
+/* The sleeper has been told of an event; before it can serve it, the watch and its memory go. */
+static void a_watch_that_a_guest_takes_away_is_not_called(void **state) {
+    (void)state;
+    struct poller p;
+    struct sleeper s;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    sleeper_start(&s, &p);
+    enter_while_it_sleeps(&p);
+    struct end *e = base_zalloc(sizeof *e);
+    *e = (struct end){.watch = {.fn = on_ready, .fd = ends[0]}, .poller = &p};
+    poller_watch(&p, &e->watch, EPOLLIN);
+    calls = 0;
+    poller_leave(&p);
+    enter_while_it_sleeps(&p);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    usleep(50000); /* it is awake by now, and waits for its turn */
+    poller_watch(&p, &e->watch, 0);
+    poller_bury(&p, e);
+    poller_leave(&p);
+    enter_while_it_sleeps(&p);
+    assert_int_equal(calls, 0);
+    poller_leave(&p);
+    sleeper_stop(&s);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void nobody_enters_while_another_is_at_work(void **state) {
+    (void)state;
+    struct poller p;
+    struct sleeper s;
+    sleeper_start(&s, &p);
+    enter_while_it_sleeps(&p);
+    poller_leave(&p);
+    assert_true(poller_try_enter(&p));
+    assert_false(poller_try_enter(&p));
+    poller_leave(&p);
+    sleeper_stop(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_of_their_due_time),
@@ -209,6 +320,9 @@ int main(void) {
         cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
         cmocka_unit_test(what_gathers_is_done_once_when_its_cause_has_returned),
         cmocka_unit_test(a_forgotten_watch_is_not_called_and_its_number_can_be_used_again),
+        cmocka_unit_test(a_guests_timer_wakes_the_sleeper_that_does_not_know_of_it),
+        cmocka_unit_test(a_watch_that_a_guest_takes_away_is_not_called),
+        cmocka_unit_test(nobody_enters_while_another_is_at_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,28 @@ static void the_taker_sleeps_until_there_is_a_reason(void **state) {
     queue_free(&q);
 }
 
+static void an_attended_queue_wakes_nobody_until_its_end(void **state) {
+    (void)state;
+    struct queue q;
+    struct list a, b, got;
+    queue_init(&q);
+    list_init(&got);
+    assert_false(queue_attend(&q, true));
+    assert_true(queue_put(&q, &a));
+    assert_false(wait_for(&q, 0));
+    assert_int_equal(queue_take(&q, &got), 1);
+    assert_true(queue_put(&q, &b));
+    assert_true(queue_attend(&q, false)); /* what was put unnoticed is told of */
+    assert_int_equal(queue_take(&q, &got), 1);
+    assert_true(queue_put(&q, &a));
+    assert_true(wait_for(&q, 0));
+    assert_int_equal(queue_take(&q, &got), 1);
+    assert_false(queue_attend(&q, true));
+    queue_close(&q);
+    assert_true(wait_for(&q, 0));
+    queue_free(&q);
+}
+
 static void arena_memory_is_zeroed_aligned_and_apart(void **state) {
     (void)state;
     static const size_t sizes[] = {0, 1, 15, 16, 17, 100, 4096, 3, 70000, 1, 0, 64};
@@ -175,6 +197,7 @@ int main(void) {
         cmocka_unit_test(closing_under_fire_refuses_the_rest_and_keeps_what_was_taken_over),
         cmocka_unit_test(what_waits_is_added_behind_what_was_taken_before),
         cmocka_unit_test(the_taker_sleeps_until_there_is_a_reason),
+        cmocka_unit_test(an_attended_queue_wakes_nobody_until_its_end),
         cmocka_unit_test(arena_memory_is_zeroed_aligned_and_apart),
         cmocka_unit_test(arena_texts_end_with_nul),
     };

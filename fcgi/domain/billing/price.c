@@ -35,7 +35,10 @@ static void add(struct wide *x, const struct wide *y) {
 
 static void divide(struct wide *x, uint64_t by) {
     u128 rest = 0;
-    for (size_t i = LIMBS; i-- > 0;) {
+    size_t n = LIMBS;
+    while (n && !x->w[n - 1])
+        n--;
+    for (size_t i = n; i-- > 0;) {
         u128 t = rest << 64 | x->w[i];
         x->w[i] = (uint64_t)(t / by);
         rest = t % by;

@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #define GATHER_MS 1
+#define ATTEND_ROUNDS 20 /* of GATHER_MS without a call, until it sleeps */
 
 struct batch {
     struct bill **bills;
@@ -39,27 +40,33 @@ static void write_ended(struct billing *b, struct list *ended, size_t n, struct 
     }
 }
 
-/* Calls that end at nearly the same time share a wake-up and a write. */
-static void await_ended(struct billing *b) {
+/* Until a call ends. */
+static void sleep_until_ended(struct billing *b) {
     struct pollfd fd = {.fd = queue_fd(&b->ended), .events = POLLIN};
-    poll(&fd, 1, -1);
-    poll(NULL, 0, GATHER_MS);
+    if (!queue_attend(&b->ended, false))
+        poll(&fd, 1, -1);
+    queue_attend(&b->ended, true);
 }
 
+/* Calls that end at nearly the same time share a write. While calls go on ending it looks by
+ * itself: whoever settles one is about to send the last byte of an answer, and needs not wake a
+ * thread before that. */
 static void *writer_main(void *arg) {
     struct billing *b = arg;
     struct batch t = {0};
     uint64_t seq = 0;
-    for (;;) {
+    for (int idle = 0;;) {
         struct list ended;
         list_init(&ended);
         size_t n = queue_take(&b->ended, &ended);
+        idle = n ? 0 : idle + 1;
         if (n)
             write_ended(b, &ended, n, &t, &seq);
         else if (queue_closed(&b->ended))
             break;
-        else
-            await_ended(b);
+        if (idle > ATTEND_ROUNDS)
+            sleep_until_ended(b);
+        poll(NULL, 0, GATHER_MS);
     }
     base_freep(&t.bills);
     base_freep(&t.opened);
