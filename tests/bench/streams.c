@@ -2,10 +2,12 @@
  *
  *   streams provider PORT EVENTS_PER_SECOND
  *   streams client PORT PATH STREAMS SECONDS BODY_FILE KEY_FILE [HEADERS]
+ *   streams first PORT PATH STREAMS SECONDS BODY_FILE KEY_FILE [HEADERS]
  *
  * Every event tells the microsecond it was written at (CLOCK_MONOTONIC, the same for both ends).
  * The client opens the streams, waits until all have begun, then counts for SECONDS and prints
- * JSON: events/s and the delays' p50, p99, max.
+ * JSON: events/s and the delays' p50, p99, max. With `first` it opens one stream after the other
+ * (SECONDS are not used), and prints JSON of the time from the request to the first event.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -83,7 +85,34 @@ static void end(struct stream *s) {
     *s = (struct stream){0};
 }
 
-/* The body's first byte begins the stream; what the request says does not matter. */
+/* One chunk with one event. Made once: a stand-in should cost little of what is measured. */
+static char chunk[300];
+static size_t chunk_n, stamp_at;
+
+static void make_chunk(void) {
+    char event[256];
+    int n = snprintf(event, sizeof event,
+                     "data: "
+                     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
+                     "\"model\":\"m\",\"choices\":"
+                     "[{\"index\":0,\"delta\":{\"content\":\"" MARK "%016d"
+                     "\"},\"finish_reason\":null}]}\n\n",
+                     0);
+    chunk_n = (size_t)snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", (unsigned)n, event);
+    stamp_at = (size_t)(strstr(chunk, MARK) - chunk) + sizeof MARK - 1;
+}
+
+static void tell(struct stream *s, int64_t gap_us) {
+    int64_t now = now_us();
+    for (size_t i = 16; i--; now /= 10)
+        chunk[stamp_at + i] = (char)('0' + now % 10);
+    s->due_us += gap_us;
+    if (send(s->fd, chunk, chunk_n, MSG_NOSIGNAL) != (ssize_t)chunk_n)
+        end(s);
+}
+
+/* The body's first byte begins the stream; what the request says does not matter. The first event
+ * comes at once, the others at times of the stream's own. */
 static void serve(struct stream *s, int64_t gap_us) {
     static const char head[] =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -96,29 +125,18 @@ static void serve(struct stream *s, int64_t gap_us) {
     if (s->begun || !memchr(request, '{', (size_t)n))
         return;
     s->begun = true;
+    if (send(s->fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0) {
+        end(s);
+        return;
+    }
     s->due_us = now_us() + (s - streams) * INT64_C(997) % gap_us;
-    if (send(s->fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0)
-        end(s);
-}
-
-static void tell(struct stream *s, int64_t now, int64_t gap_us) {
-    char event[256], chunk[300];
-    int n = snprintf(event, sizeof event,
-                     "data: "
-                     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
-                     "\"model\":\"m\",\"choices\":"
-                     "[{\"index\":0,\"delta\":{\"content\":\"" MARK "%016" PRId64
-                     "\"},\"finish_reason\":null}]}\n\n",
-                     now);
-    n = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", (unsigned)n, event);
-    s->due_us += gap_us;
-    if (send(s->fd, chunk, (size_t)n, MSG_NOSIGNAL) != n)
-        end(s);
+    tell(s, 0);
 }
 
 static void provide(const char *port, int64_t gap_us) {
     struct sockaddr_in at = loopback(port);
     int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    make_chunk();
     need(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "reuse");
     need(bind(listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(listener, 4096) == 0,
          "listen");
@@ -131,11 +149,10 @@ static void provide(const char *port, int64_t gap_us) {
                 serve(got[i].data.ptr, gap_us);
             else
                 accept_all(listener);
-        for (struct stream *s = streams; s < streams + STREAMS_MAX; s++) {
-            int64_t now = s->begun ? now_us() : 0;
+        int64_t now = now_us();
+        for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
             if (s->begun && s->due_us <= now)
-                tell(s, now, gap_us);
-        }
+                tell(s, gap_us);
     }
 }
 
@@ -197,13 +214,51 @@ static int by_value(const void *a, const void *b) {
     return *x < *y ? -1 : *x > *y;
 }
 
+static int connect_to(const struct sockaddr_in *to) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    need(connect(fd, (const struct sockaddr *)to, sizeof *to) == 0, "connect");
+    return fd;
+}
+
+static void ask(int fd, const char *request) {
+    need(send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request), "send");
+}
+
 static void open_stream(struct count *c, struct stream *s, const struct sockaddr_in *to,
                         const char *request) {
-    s->fd = socket(AF_INET, SOCK_STREAM, 0);
-    need(connect(s->fd, (const struct sockaddr *)to, sizeof *to) == 0, "connect");
-    need(send(s->fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request), "send");
+    s->fd = connect_to(to);
+    ask(s->fd, request);
     watch(s);
     receive(c, 0);
+}
+
+/* Microseconds until the first event has arrived. */
+static uint32_t await_first(const struct sockaddr_in *to, const char *request) {
+    char text[16384];
+    size_t n = 0;
+    int fd = connect_to(to);
+    usleep(2000); /* the other end has accepted it: connecting is not measured */
+    int64_t from = now_us();
+    ask(fd, request);
+    do {
+        ssize_t got = recv(fd, text + n, sizeof text - n, 0);
+        need(got > 0, "the stream ended");
+        n += (size_t)got;
+    } while (!memmem(text, n, MARK, 2));
+    uint32_t us = (uint32_t)(now_us() - from);
+    close(fd);
+    return us;
+}
+
+static void measure_first(const struct sockaddr_in *to, const char *request, size_t n) {
+    uint32_t *us = calloc(n, sizeof *us);
+    need(us != NULL && n > 0, "streams");
+    for (size_t i = 0; i < n; i++)
+        us[i] = await_first(to, request);
+    qsort(us, n, sizeof *us, by_value);
+    printf("{\"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f}\n", us[n / 2] / 1e3,
+           us[n * 9 / 10] / 1e3, us[n * 99 / 100] / 1e3);
+    free(us);
 }
 
 static void consume(char **argv, const char *headers) {
@@ -219,6 +274,10 @@ static void consume(char **argv, const char *headers) {
     struct count c = {.delay_us = malloc(SAMPLES_MAX * sizeof(uint32_t))};
     size_t n = (size_t)strtol(argv[4], NULL, 10);
     need(n <= STREAMS_MAX && c.delay_us, "streams");
+    if (strcmp(argv[1], "first") == 0) {
+        measure_first(&to, request, n);
+        return;
+    }
     for (size_t i = 0; i < n; i++)
         open_stream(&c, &streams[i], &to, request);
     for (int64_t from = now_us(); c.n_begun < n;) {
@@ -242,12 +301,14 @@ static void consume(char **argv, const char *headers) {
 }
 
 int main(int argc, char **argv) {
+    need(argc > 1, "arguments");
     struct rlimit files = {STREAMS_MAX + 100, STREAMS_MAX + 100};
     need(setrlimit(RLIMIT_NOFILE, &files) == 0, "file limit");
     epoll = epoll_create1(0);
     if (argc == 4 && strcmp(argv[1], "provider") == 0)
         provide(argv[2], 1000000 / strtol(argv[3], NULL, 10));
-    need((argc == 8 || argc == 9) && strcmp(argv[1], "client") == 0, "arguments");
+    bool client = strcmp(argv[1], "client") == 0 || strcmp(argv[1], "first") == 0;
+    need((argc == 8 || argc == 9) && client, "arguments");
     consume(argv, argc == 9 ? argv[8] : "");
     return 0;
 }
