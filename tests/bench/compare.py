@@ -142,7 +142,7 @@ def run(args):
             if cell[1:] == (200, 700):
                 result["bars"].append((f"{cell[0]} connections", None, ""))
                 result["bars"] += [(name, f["rps"], f"{f['rps']:.0f}  ({f['to_mod_proxy']:.2f})") for name, f in figures.items()
-                                   if name != "direct"]
+                                   if name not in ("direct", "static file")]
     result["targets"] = judge({(c["connections"], c["body"], c["answer"]): c["ways"] for c in result["cells"]})
     result["ok"] = all(t["ok"] for t in result["targets"])
     for t in result["targets"]:

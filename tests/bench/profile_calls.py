@@ -108,12 +108,22 @@ def measure(args):
         return answers, by_thread(site.dir)
 
 
+def published(args):
+    """Instructions by thread as the last published run has them, and when that was."""
+    try:
+        with open(os.path.join(args.out, "profile.json"), encoding="utf-8") as f:
+            last = json.load(f)
+        return {"date": last["conditions"]["date"], "threads": {name: t["instructions"] for name, t in last["threads"].items()}}
+    except FileNotFoundError:
+        return None
+
+
 def run(args):
-    args.workers = 1
+    args.workers, before = 1, published(args)
     answers, threads = measure(args)
     with open(f"{HERE}/budget.json", encoding="utf-8") as f:
         budget = json.load(f)
-    result = {"section": "profile", "title": "Instructions a metered request takes, by thread", "answers": answers, "threads": {},
+    result = {"section": "profile", "title": "Instructions a metered request takes, by thread", "answers": answers, "before": before, "threads": {},
               "bars": [], "ok": answers > 100}
     for name, thread in threads.items():
         each = thread.instructions() / answers
@@ -121,6 +131,8 @@ def run(args):
         shares = {f: round(n / answers) for f, n in thread.floors.most_common()}
         result["threads"][name] = {"instructions": round(each), "budget": budget.get(name), "guest": round(thread.moved / answers),
                                    "floors": shares, "functions": top}
+        if before and name in before["threads"]:
+            result["bars"].append((f"before: {name}", before["threads"][name], f"{before['threads'][name]:,}"))
         result["bars"].append((f"gateway {name}", each, f"{each:,.0f}"))
         verdict = ""
         if name in budget:
