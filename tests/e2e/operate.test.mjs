@@ -28,6 +28,13 @@ test('/healthz tells the process, /readyz the database and its schema', async ()
   assert.equal((await s.get('/readyz')).status, 200);
 });
 
+test('no thread of a worker pushes the web server off its processor', async () => {
+  const policies = s.workers().flatMap((pid) => fs.readdirSync(`/proc/${pid}/task`)
+    .map((tid) => fs.readFileSync(`/proc/${pid}/task/${tid}/stat`, 'utf8').split(') ')[1].split(' ')[38]));
+  assert.ok(policies.length >= 10, `${policies.length} threads`);
+  assert.deepEqual(new Set(policies), new Set(['3'])); // SCHED_BATCH, proc(5) field 41
+});
+
 test('/api/status needs no credential and tells the site', async () => {
   const r = await s.get('/api/status');
   assert.equal(r.status, 200);
