@@ -4,6 +4,7 @@
 #include "domain/identity/caller_load.h"
 #include "domain/identity/key.h"
 #include "domain/identity/key_text.h"
+#include "util/clock.h"
 
 #include <fcntl.h>
 #include <fts.h>
@@ -36,10 +37,12 @@ static enum err tell_key(struct scan *s, const char *path, struct str text, size
         return e;
     key_text_hint(key, hint);
     s->found++;
-    s->live += e == OK;
+    bool ended = e == OK && secret_ended(&ids, clock_unix_s());
+    s->live += e == OK && !ended;
     ctl_row(s->c, cell_s("file", str_c(path)), cell_i("line", line_of(text, at)),
             cell_s("key", str_c(hint)),
             cell_s("state", s->offline ? STR("not asked")
+                            : ended    ? STR("rotated")
                             : e == OK  ? STR("live")
                                        : STR("unknown")),
             cell_i("id", ids.key_id));

@@ -18,13 +18,12 @@ struct making {
 
 static enum err make(struct api_request *req, struct api_reply *reply, void *ctx, struct fault *f) {
     const struct making *m = ctx;
-    struct q_user_lock locked;
     struct q_access_token_count have;
     struct audit_event who = token_actor(req);
     char text[KEY_TEXT_CAP] = "";
     int64_t id = 0;
-    enum err e = q_user_lock(req->db, &(struct q_user_lock_in){req->user_id}, &locked);
-    if (e == OK && m->replace)
+    enum err e = OK;
+    if (m->replace)
         e = q_access_token_delete_named(
             req->db, &(struct q_access_token_delete_named_in){req->user_id, m->t.name}, NULL);
     if (e == OK)
@@ -86,8 +85,8 @@ static enum err read_body(struct api_request *req, struct making *m, struct faul
         e = json_want_int(o, "expired_time", &expires, NULL, f);
     if (e == OK)
         e = read_scopes(req, json_get(o, "scopes"), &m->t.scopes, f);
-    if (e == OK && str_utf8_count(name) > KEY_NAME_MAX)
-        e = fault_field(f, ERR_NAME_TOO_LONG, "name", NULL);
+    if (e == OK)
+        e = key_name_check(name, f);
     m->t.name = arena_str(req->mem, name);
     m->t.expires_at = expires > 0 ? expires : KEY_NEVER;
     return e;

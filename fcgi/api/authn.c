@@ -44,11 +44,13 @@ static enum err find_key(struct api_request *req, struct str key, struct fault *
     return OK;
 }
 
-/* A key manages other keys only when it names the scope. */
+/* A key manages, and reads what the account's other keys use, only when it names the scope. */
 static enum err by_key(struct api_request *req, struct str key, struct fault *f) {
     enum err e = find_key(req, key, f);
     if (e == OK)
         e = auth_use(req->caller, clock_unix_s(), req->ip, 0, f);
+    if (req->scopes == scope_mask(SCOPE_F_DEFAULT))
+        req->scopes = 0;
     return e == ERR_KEY_INVALID ? fault_set(f, ERR_TOKEN_INVALID, NULL) : e;
 }
 

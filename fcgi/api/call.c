@@ -3,6 +3,7 @@
 #include "api/authn.h"
 #include "api/idempotency.h"
 #include "door/db.h"
+#include "door/queries.h"
 #include "util/log.h"
 
 static void put_message(struct buf *out, const struct fault *f, enum lang lang) {
@@ -94,10 +95,16 @@ struct work {
 };
 
 static enum err work_once(struct db *db, void *ctx) {
-    (void)db;
     struct work *w = ctx;
     buf_clear(&w->reply->body);
-    enum err e = w->keep ? idempotency_claim(w->req) : OK;
+    struct q_user_lock locked;
+    /* The changes of one account come one after the other: its audit is a chain, and whoever waits
+     * here holds nothing that another waits for. */
+    enum err e = q_user_lock(db, &(struct q_user_lock_in){w->req->user_id}, &locked);
+    if (e == ERR_DB_NO_ROW)
+        e = ERR_TOKEN_INVALID;
+    if (e == OK && w->keep)
+        e = idempotency_claim(w->req);
     if (e == OK)
         e = w->fn(w->req, w->reply, w->ctx, w->fault);
     return e == OK && w->keep ? idempotency_keep(w->req, w->reply) : e;

@@ -145,8 +145,11 @@ struct suspending {
     bool ours;
 };
 
-static void put_detail(struct buf *out, const struct report *r) {
-    buf_puts(out, "{\"reporter\":\"github\",\"type\":");
+static void put_detail(struct buf *out, const struct report *r, bool ended) {
+    buf_puts(out, "{\"reporter\":\"github\",");
+    if (ended)
+        buf_puts(out, "\"suspended\":false,");
+    buf_puts(out, "\"type\":");
     buf_json(out, str_sub(r->type, 0, TEXT_MAX));
     buf_puts(out, ",\"source\":");
     buf_json(out, str_sub(r->source, 0, TEXT_MAX));
@@ -164,8 +167,10 @@ static enum err suspend(struct db *db, void *ctx) {
     if (e != OK)
         return e == ERR_DB_NO_ROW ? OK : e;
     s->ours = true;
-    put_detail(&detail, s->report);
-    e = key_set_disabled(db, ids.key_id, true);
+    /* a secret that was rotated away opens nothing: its key goes on */
+    bool ended = secret_ended(&ids, clock_unix_s());
+    put_detail(&detail, s->report, ended);
+    e = ended ? OK : key_set_disabled(db, ids.key_id, true);
     if (!e)
         e = key_audit(db,
                       &(struct audit_event){.user_id = ids.user_id,

@@ -100,11 +100,12 @@ static enum err put_budgets(struct api_request *req, struct buf *out, const stru
     return e;
 }
 
+/* A secret is for who may reveal it; a credential that only reads sees the hint. */
 static enum err put_key(struct api_request *req, struct buf *out, const struct key_view *k) {
     struct str hint = k->n_secrets ? k->secrets[0].hint : STR("");
     struct buf plain AUTO(buf_free) = BUF(KEY_TEXT_CAP);
     enum err e = ERR_KEY_NOT_RECOVERABLE;
-    if (key_site_reveal(req->catalog) == REVEAL_ALWAYS)
+    if (key_site_reveal(req->catalog) == REVEAL_ALWAYS && api_may(req, SCOPE_KEYS_WRITE))
         e = key_reveal(req->keys, k, &plain);
     if (e != OK && e != ERR_KEY_NOT_RECOVERABLE)
         return e;

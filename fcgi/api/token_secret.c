@@ -53,12 +53,12 @@ static enum err reveal_many(struct api_request *req, struct api_reply *reply, vo
     (void)f;
     const struct batch *b = ctx;
     struct buf *out = api_data(reply);
-    bool first = true;
+    bool first = true, once = key_site_reveal(req->catalog) == REVEAL_ONCE;
     buf_puts(out, "{\"keys\":{");
     for (size_t i = 0; i < b->n; i++) {
         struct buf plain AUTO(plain_free) = BUF(KEY_TEXT_CAP);
         enum err e = reveal(req, b->ids[i], &plain);
-        if (e == ERR_RECORD_NOT_FOUND)
+        if (e == ERR_RECORD_NOT_FOUND || (e == ERR_KEY_NOT_RECOVERABLE && !once))
             continue;
         if (e != OK)
             return e;

@@ -19,11 +19,18 @@ struct creation {
     struct key_new new;
 };
 
+/* Judged after the Idempotency-Key: a repetition has the first answer, whatever has changed since.
+ */
 static enum err create(struct api_request *req, struct api_reply *reply, void *ctx,
                        struct fault *f) {
     struct creation *c = ctx;
-    enum err e = key_create(req->db, req->keys, &c->new, f);
+    struct key_maker maker;
     struct audit_event who = token_actor(req);
+    enum err e = maker_of(req, &maker);
+    if (e == OK)
+        e = key_settings_check(&c->body.s, &maker, req->mem, f);
+    if (e == OK)
+        e = key_create(req->db, req->keys, &c->new, f);
     if (e == OK)
         e = key_audit_created(req->db, &who, c->new.id, &c->body.s);
     if (e != OK)
@@ -43,12 +50,7 @@ static enum err create(struct api_request *req, struct api_reply *reply, void *c
 
 enum err token_create(struct api_request *req, struct api_reply *reply, struct fault *f) {
     struct creation c;
-    struct key_maker maker;
     enum err e = token_body_read(req, &c.body, f);
-    if (e == OK)
-        e = maker_of(req, &maker);
-    if (e == OK)
-        e = key_settings_check(&c.body.s, &maker, req->mem, f);
     if (e != OK)
         return e;
     c.new = (struct key_new){
@@ -81,6 +83,15 @@ static void keep_absent(struct token_body *b, const struct key_settings *before)
         memcpy(s->budgets, before->budgets, sizeof s->budgets);
         s->n_budgets = before->n_budgets;
     }
+}
+
+/* Scopes of a service that was removed are shown to nobody, so no client can send them back; a key
+ * without them would be one that names none, which may do more. */
+static void keep_gone_scopes(struct token_body *b, const struct key_settings *before,
+                             struct key_maker *maker) {
+    uint64_t gone = before->scopes & ~(scope_mask(SCOPE_F_KEY) | maker->service_scopes);
+    b->s.scopes |= gone;
+    maker->service_scopes |= gone;
 }
 
 struct update {
@@ -123,8 +134,11 @@ static enum err apply_status(const struct token_body *b, const struct key_view *
     if (b->status != KEY_ENABLED && b->status != KEY_DISABLED)
         return fault_field(f, ERR_PARAMETERS, "status", NULL);
     *disabled = b->status == KEY_DISABLED;
-    enum key_status will = key_status_of(*disabled, after->expires_at, after->unlimited_quota,
-                                         after->remain_quota, now);
+    if (*disabled ||
+        is == KEY_ENABLED) /* forms send back that it is enabled, whatever they change */
+        return OK;
+    enum key_status will =
+        key_status_of(false, after->expires_at, after->unlimited_quota, after->remain_quota, now);
     if (will == KEY_EXPIRED)
         return fault_field(f, ERR_ENABLE_EXPIRED, "status", NULL);
     return will == KEY_EXHAUSTED ? fault_field(f, ERR_ENABLE_EXHAUSTED, "status", NULL) : OK;
@@ -137,7 +151,10 @@ static enum err apply_settings(struct api_request *req, struct token_body *b,
     enum err e = maker_of(req, &maker);
     if (e != OK)
         return e;
+    if (b->has_mode && b->s.test_mode != k->s.test_mode)
+        return fault_field(f, ERR_FIELD_VALUE, "mode", "mode: a key stays what it is");
     keep_absent(b, &k->s);
+    keep_gone_scopes(b, &k->s, &maker);
     maker.scopes |= k->s.scopes; /* what the key has already is not granted anew */
     e = apply_quota(b, k, quota, f);
     if (e == OK)

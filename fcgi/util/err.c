@@ -86,16 +86,40 @@ void err_text(struct buf *out, const struct fault *f, enum lang lang) {
     buf_puts(out, hole + 2);
 }
 
+/* The "q" of RFC 9110 in thousandths; what is none counts as 0. */
+static int weight(struct str params) {
+    struct str p;
+    while (str_cut(&params, ';', &p)) {
+        p = str_trim(p);
+        if (!str_istarts(p, STR("q=")))
+            continue;
+        p = str_from(p, 2);
+        int w = p.n && p.p[0] == '1' ? 1000 : 0;
+        for (size_t i = 2, unit = 100; p.n && p.p[0] == '0' && i < p.n && unit; i++, unit /= 10)
+            w += p.p[i] >= '0' && p.p[i] <= '9' ? (int)unit * (p.p[i] - '0') : 0;
+        return w;
+    }
+    return 1000;
+}
+
 enum lang err_lang(struct str accept) {
-    struct str item;
+    static const struct {
+        struct str tag;
+        enum lang lang;
+    } known[] = {{STR_INIT("zh"), LANG_ZH}, {STR_INIT("vi"), LANG_VI}, {STR_INIT("en"), LANG_EN}};
+    enum lang best = LANG_EN;
+    int most = 0;
+    struct str item, tag;
     while (str_cut(&accept, ',', &item)) {
         item = str_trim(item);
-        if (str_istarts(item, STR("zh")))
-            return LANG_ZH;
-        if (str_istarts(item, STR("vi")))
-            return LANG_VI;
-        if (str_istarts(item, STR("en")))
-            return LANG_EN;
+        if (!str_cut(&item, ';', &tag))
+            continue;
+        for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+            if (!str_istarts(tag, known[i].tag) || weight(item) <= most)
+                continue;
+            most = weight(item);
+            best = known[i].lang;
+        }
     }
-    return LANG_EN;
+    return best;
 }

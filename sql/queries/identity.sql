@@ -6,8 +6,8 @@
 
 -- name: secret_find :one
 -- in: hash0:bytes hash1:bytes hash2:bytes hash3:bytes
--- out: secret_id:i64 key_id:i64 user_id:i64 hash:bytes
-SELECT s.id, s.key_id, k.user_id, s.hash
+-- out: secret_id:i64 key_id:i64 user_id:i64 expires_at:i64 hash:bytes
+SELECT s.id, s.key_id, k.user_id, s.expires_at, s.hash
 FROM key_secrets s JOIN api_keys k ON k.id = s.key_id
 WHERE s.hash IN (?, ?, ?, ?) LIMIT 1;
 
@@ -112,21 +112,23 @@ ON DUPLICATE KEY UPDATE n = n + VALUES(n);
 -- out: live_keys:i64
 SELECT live_keys FROM users WHERE id = ?;
 
+-- The ids are a range, so that one key by its number is read by its number.
+
 -- name: key_search_ids :many
--- in: user_id:i64 name:str hint:str hint_again:str limit:i64 offset:i64
+-- in: user_id:i64 first_id:i64 last_id:i64 name:str hint:str hint_again:str limit:i64 offset:i64
 -- out: id:i64
 SELECT k.id FROM api_keys k
-WHERE k.user_id = ? AND k.deleted_at IS NULL
+WHERE k.user_id = ? AND k.deleted_at IS NULL AND k.id BETWEEN ? AND ?
   AND LOWER(k.name) LIKE CONCAT('%', LOWER(?), '%') ESCAPE '!'
   AND (? = '' OR EXISTS (SELECT 1 FROM key_secrets s
                          WHERE s.key_id = k.id AND s.hint LIKE ? ESCAPE '!'))
 ORDER BY k.id DESC LIMIT ? OFFSET ?;
 
 -- name: key_search_total :one
--- in: user_id:i64 name:str hint:str hint_again:str
+-- in: user_id:i64 first_id:i64 last_id:i64 name:str hint:str hint_again:str
 -- out: n:i64
 SELECT COUNT(*) FROM api_keys k
-WHERE k.user_id = ? AND k.deleted_at IS NULL
+WHERE k.user_id = ? AND k.deleted_at IS NULL AND k.id BETWEEN ? AND ?
   AND LOWER(k.name) LIKE CONCAT('%', LOWER(?), '%') ESCAPE '!'
   AND (? = '' OR EXISTS (SELECT 1 FROM key_secrets s
                          WHERE s.key_id = k.id AND s.hint LIKE ? ESCAPE '!'));
@@ -228,7 +230,7 @@ DELETE FROM access_tokens WHERE user_id = ? AND id = ?;
 
 -- name: access_token_delete_named :exec
 -- in: user_id:i64 name:str
-DELETE FROM access_tokens WHERE user_id = ? AND name = ?;
+DELETE FROM access_tokens WHERE user_id = ? AND name COLLATE utf8mb4_nopad_bin = ?;
 
 -- Serialises the changes of one account.
 -- name: user_lock :one

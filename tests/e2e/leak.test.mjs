@@ -46,6 +46,20 @@ test('a reported key is suspended on every worker before GitHub has its answer',
   assert.equal((await tell([report(key)])).json[0].label, 'true_positive');
 });
 
+test('a secret that was rotated away is told as ours and its key goes on', async () => {
+  const old = await s.addKey('rotated');
+  const headers = { authorization: s.token };
+  const { id } = (await s.get(`/api/token/search?token=${old}`, { headers })).json.data.items[0];
+  const fresh = (await s.request('POST', `/api/token/${id}/rotate`, { headers, body: { grace_seconds: 0 } })).json.data.key;
+  s.secret(fresh);
+  assert.deepEqual((await tell([report(old)])).json.map((x) => x.label), ['true_positive']);
+  assert.equal((await s.get('/v1/models', { key: fresh })).status, 200);
+  const [row] = (await s.get(`/api/token/${id}/audit`, { headers })).json.data.items;
+  assert.deepEqual([row.action, row.detail.suspended], ['leak', false]);
+  assert.equal((await tell([report(fresh)])).json[0].label, 'true_positive');
+  assert.equal((await s.get('/v1/models', { key: fresh })).json.error.code, 'api_key_disabled');
+});
+
 test('without the signature of a listed key nothing happens', async () => {
   const key = await s.addKey('kept');
   const rows = [

@@ -148,6 +148,28 @@ static void fault_texts_are_filled_in_every_language(void **state) {
     assert_int_equal(err_lang(STR("fr, zh-CN;q=0.9")), LANG_ZH);
 }
 
+static void the_language_is_the_one_preferred_most(void **state) {
+    (void)state;
+    const struct {
+        const char *header;
+        enum lang want;
+    } rows[] = {
+        {"", LANG_EN},
+        {"zh-TW,zh;q=0.9", LANG_ZH},
+        {"VI-vn", LANG_VI},
+        {"en;q=0.1,zh;q=0.9", LANG_ZH},
+        {"en;q=0.85, vi;q=0.9, zh;q=0.899", LANG_VI},
+        {"zh;q=0, vi;q=0.001", LANG_VI},
+        {"vi;q=0", LANG_EN},
+        {"vi ; q=1.000, zh;q=0.5", LANG_VI},
+        {"vi, zh", LANG_VI},
+        {"zh;q=garbage, vi;level=1;q=0.2", LANG_VI},
+        {";;q=,,;", LANG_EN},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(err_lang(str_c(rows[i].header)), rows[i].want);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_strict),
@@ -160,6 +182,7 @@ int main(void) {
         cmocka_unit_test(map_finds_what_was_put),
         cmocka_unit_test(queue_hands_over_in_order),
         cmocka_unit_test(fault_texts_are_filled_in_every_language),
+        cmocka_unit_test(the_language_is_the_one_preferred_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,10 @@
 
 static_assert(CRYPT_GENERATIONS == 4, "secret_find asks for four hashes");
 
+bool secret_ended(const struct secret_ids *s, int64_t now_s) {
+    return s->expires_at >= 0 && now_s >= s->expires_at;
+}
+
 enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
                      struct secret_ids *out) {
     uint8_t hash[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
@@ -20,7 +24,7 @@ enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
     enum err e = q_secret_find(db, &(struct q_secret_find_in){h[0], h[1], h[2], h[3]}, &row);
     if (e != OK)
         return e;
-    *out = (struct secret_ids){row.secret_id, row.key_id, row.user_id};
+    *out = (struct secret_ids){row.secret_id, row.key_id, row.user_id, row.expires_at};
     if (row.hash.n == CRYPT_HASH_LEN && crypt_equal(row.hash.p, hash[0], CRYPT_HASH_LEN))
         return OK;
     /* Only a key's user knows its text, so a use is the time to move it to the new pepper. */

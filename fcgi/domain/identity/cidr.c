@@ -52,6 +52,9 @@ bool cidr_parse(struct str text, struct cidr *out) {
     out->bits = 128;
     if (slash >= 0 && !parse_bits(str_from(text, (size_t)slash + 1), dotted ? 32 : 128, &out->bits))
         return false;
+    /* "::ffff:10.0.0.0/8" means 10.0.0.0/8; as IPv6 it would be all of IPv4 */
+    if (out->bits < 96 && is_v4(out->addr) && !dotted)
+        return false;
     if (slash >= 0 && dotted)
         out->bits = (uint8_t)(out->bits + 96);
     for (unsigned i = 0; i < 16; i++)

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-static enum err check_name(struct str name, struct fault *f) {
+enum err key_name_check(struct str name, struct fault *f) {
     if (!str_utf8_ok(name))
         return fault_field(f, ERR_FIELD_VALUE, "name", "name is not valid UTF-8");
     if (str_utf8_count(name) > KEY_NAME_MAX)
@@ -52,6 +52,23 @@ static enum err check_addresses(struct key_settings *s, struct arena *mem, struc
     return OK;
 }
 
+/* Is it an entry of a list that has no blanks? */
+static bool list_has(struct str list, struct str entry) {
+    struct str part;
+    while (list.n && str_cut(&list, ',', &part))
+        if (str_eq(part, entry))
+            return true;
+    return false;
+}
+
+static void list_add(struct buf *list, struct str entry) {
+    if (list_has(buf_view(list), entry))
+        return;
+    if (list->n)
+        buf_putc(list, ',');
+    buf_str(list, entry);
+}
+
 static bool may_use(const struct key_maker *maker, struct str group) {
     return choose_may_use(maker->catalog, maker->user_group, group);
 }
@@ -77,9 +94,7 @@ static enum err check_groups(struct key_settings *s, const struct key_maker *mak
                                KEY_AUTO_GROUPS_MAX);
         if (!may_use(maker, part))
             return deny_group("auto_groups", part, f);
-        if (list.n)
-            buf_putc(&list, ',');
-        buf_str(&list, part);
+        list_add(&list, part);
     }
     if (list.failed)
         return fault_field(f, ERR_FIELD_VALUE, "auto_groups", "auto_groups is too long");
@@ -104,9 +119,7 @@ static enum err check_models(struct key_settings *s, const struct key_maker *mak
         if (s->model_limits_enabled && !prefix && !catalog_model(maker->catalog, part))
             return fault_field(f, ERR_MODEL_UNKNOWN, "model_limits", "%.*s",
                                (int)(part.n < 200 ? part.n : 200), part.p);
-        if (list.n)
-            buf_putc(&list, ',');
-        buf_str(&list, part);
+        list_add(&list, part);
     }
     if (list.failed)
         return fault_field(f, ERR_FIELD_VALUE, "model_limits", "model_limits is too long");
@@ -158,7 +171,7 @@ static enum err check_budgets(const struct key_settings *s, struct fault *f) {
 
 enum err key_settings_check(struct key_settings *s, const struct key_maker *maker,
                             struct arena *mem, struct fault *f) {
-    enum err e = check_name(s->name, f);
+    enum err e = key_name_check(s->name, f);
     if (e == OK)
         e = check_quota(s, f);
     if (e == OK)

@@ -38,6 +38,8 @@ struct key_maker { /* who creates or changes a key */
     uint64_t service_scopes; /* all that the operator's services define */
 };
 
+/* At most KEY_NAME_MAX code points, valid UTF-8, no control characters. */
+must_use enum err key_name_check(struct str name, struct fault *f);
 /* The rules in the order of the contract: name, quota, addresses, group, models, scopes, limits and
  * budgets. Brings texts to normal form (in mem). The fault names the field. */
 must_use enum err key_settings_check(struct key_settings *s, const struct key_maker *maker,

@@ -202,17 +202,24 @@ enum err key_page(struct db *db, int64_t user_id, int64_t offset, int64_t limit,
     return e;
 }
 
+struct id_range {
+    int64_t first, last;
+};
+
 /* A key by its whole text: at most one. */
-static enum err search_whole(struct db *db, const struct keyring *keys, int64_t user_id,
-                             struct str key, struct arena *mem, struct key_list *out) {
-    struct secret_ids ids;
+static enum err find_whole(struct db *db, const struct keyring *keys, struct str key,
+                           struct id_range *out) {
+    struct secret_ids ids = {0};
     enum err e = secret_find(db, keys, key, &ids);
-    *out = (struct key_list){arena_alloc(mem, sizeof *out->items), 0, 0};
-    if (e == OK)
-        e = key_get(db, user_id, ids.key_id, mem, out->items);
-    if (e == OK)
-        out->n = 1, out->total = 1;
-    return e == ERR_DB_NO_ROW || e == ERR_RECORD_NOT_FOUND ? OK : e;
+    *out = (struct id_range){ids.key_id, ids.key_id};
+    return e == ERR_DB_NO_ROW ? OK : e;
+}
+
+static bool is_ascii(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 0x7E)
+            return false;
+    return true;
 }
 
 /* Text as a LIKE pattern that means itself. */
@@ -238,26 +245,32 @@ enum err key_search(struct db *db, const struct keyring *keys, int64_t user_id, 
     struct buf name AUTO(buf_free) = BUF(1024), hint AUTO(buf_free) = BUF(512);
     struct reading r AUTO(ids_free);
     struct q_key_search_total total = {0};
+    struct id_range range = {0, INT64_MAX};
     struct str key;
     int64_t pin;
+    enum err e = OK;
     token = without_percents(str_trim(token));
     start(&r, mem, (size_t)limit);
-    if (token.n && key_text_parse(token, &key, &pin))
-        return search_whole(db, keys, user_id, key, mem, out);
+    *out = (struct key_list){r.items, 0, 0};
     put_pattern(&name, without_percents(keyword));
-    if (token.n) {
+    if (token.n && key_text_parse(token, &key, &pin)) {
+        e = find_whole(db, keys, key, &range);
+    } else if (token.n) {
         buf_putc(&hint, '%');
         put_pattern(&hint, token);
         buf_putc(&hint, '%');
     }
-    *out = (struct key_list){r.items, 0, 0};
-    if (name.failed || hint.failed) /* longer than any name or hint */
-        return OK;
+    /* longer than any name or hint, or made of what no hint has */
+    if (e != OK || name.failed || hint.failed || !is_ascii(token))
+        return e;
     struct str n = buf_view(&name), h = buf_view(&hint);
-    enum err e = q_key_search_total(db, &(struct q_key_search_total_in){user_id, n, h, h}, &total);
+    e = q_key_search_total(
+        db, &(struct q_key_search_total_in){user_id, range.first, range.last, n, h, h}, &total);
     if (e == OK)
-        e = q_key_search_ids(db, &(struct q_key_search_ids_in){user_id, n, h, h, limit, offset},
-                             take_found, &r);
+        e = q_key_search_ids(
+            db,
+            &(struct q_key_search_ids_in){user_id, range.first, range.last, n, h, h, limit, offset},
+            take_found, &r);
     if (e == OK)
         e = read_views(db, &r);
     *out = (struct key_list){r.items, r.n, total.n};
