@@ -147,6 +147,14 @@ struct body {
     int64_t started_ms;
 };
 
+static enum err judge_pace(const struct body *b, const struct fcgi_body_rule *rule) {
+    int64_t ms = clock_mono_ms() - b->started_ms;
+    if (ms > rule->deadline_ms ||
+        (ms > 10000 && rule->min_rate && (int64_t)b->total * 1000 / ms < rule->min_rate))
+        return ERR_BODY_SLOW;
+    return OK;
+}
+
 /* Takes what the stream has buffered. */
 static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
     size_t have = (size_t)(in->stop - in->rdNext);
@@ -161,17 +169,15 @@ static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi
         b->p[b->n] = '\0';
     }
     in->rdNext = in->stop;
-    int64_t ms = clock_mono_ms() - b->started_ms;
-    if (ms > rule->deadline_ms ||
-        (ms > 10000 && rule->min_rate && (int64_t)b->total * 1000 / ms < rule->min_rate))
-        return ERR_BODY_SLOW;
-    return OK;
+    return judge_pace(b, rule);
 }
 
 /* libfcgi takes a read that a signal interrupted (one wakes fronts that wait in accept when the
- * worker stops) for the end. Nothing was read then, so it can go on. */
+ * worker stops), or that was silent for a step, for the end. Nothing was read then, so it can go
+ * on. */
 static bool was_interrupted(FCGX_Stream *in) {
-    if (FCGX_GetError(in) != EINTR)
+    int error = FCGX_GetError(in);
+    if (error != EINTR && error != EAGAIN)
         return false;
     FCGX_ClearError(in);
     in->isClosed = 0; /* FCGX_ClearError leaves it */
@@ -182,12 +188,11 @@ static enum err read_stream(FCGX_Stream *in, struct body *b, const struct fcgi_b
     for (;;) {
         /* one byte makes libfcgi do exactly one fill; the rest of it is taken from the buffer */
         int c = FCGX_GetChar(in);
-        if (c == EOF && was_interrupted(in))
-            continue;
-        if (c == EOF)
+        bool silent = c == EOF && was_interrupted(in);
+        if (c == EOF && !silent)
             return FCGX_GetError(in) ? ERR_CLIENT_GONE : OK;
-        in->rdNext--;
-        enum err e = take_buffered(in, b, rule);
+        in->rdNext -= !silent;
+        enum err e = silent ? judge_pace(b, rule) : take_buffered(in, b, rule);
         if (e)
             return e;
     }
@@ -204,8 +209,6 @@ enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi
         b.p = spare_take(b.cap);
     }
     enum err e = read_stream(r->in, &b, rule);
-    if (e == ERR_CLIENT_GONE && clock_mono_ms() - b.started_ms >= READ_STEP_TIMEOUT_S * 1000)
-        e = ERR_BODY_SLOW; /* the receive timeout looks like an error to libfcgi */
     if (!e && (int64_t)b.total > rule->max)
         e = ERR_BODY_TOO_LARGE;
     if (!e && declared >= 0 && (int64_t)b.total != declared)

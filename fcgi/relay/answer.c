@@ -11,6 +11,7 @@
 
 #define GATHER_MAX (32u << 10) /* bytes of one read that wait for each other */
 #define WHOLE_MAX (1u << 20)   /* larger JSON answers pass through without x-tollgate-cost */
+#define BATCH_KEEP (1u << 20)  /* scratch that is kept for the next event */
 
 /* --- what the client gets ------------------------------------------------------------------ */
 
@@ -152,9 +153,11 @@ static bool hold_is_used_up(const struct exchange *x) {
 static enum http_flow take_events(struct exchange *x, struct str p) {
     struct buf *batch = &x->relay->batch;
     buf_clear(batch);
-    if (sse_feed(&x->sse, p, on_event, x) != OK)
-        return HTTP_STOP;
-    if (!deliver(x, buf_view(batch)))
+    enum err e = sse_feed(&x->sse, p, on_event, x);
+    bool delivered = deliver(x, buf_view(batch)); /* what came before a bad event, too */
+    if (batch->cap > BATCH_KEEP)
+        buf_free(batch);
+    if (e || !delivered)
         return HTTP_STOP;
     x->hard_stopped = hold_is_used_up(x);
     return x->hard_stopped ? HTTP_STOP : HTTP_TAKEN;
@@ -179,9 +182,10 @@ static void count_text(struct exchange *x) {
 }
 
 /* Its text is counted when it is needed: a provider that answers in JSON nearly always says how
- * much that was. */
+ * much that was. Gemini streams in JSON, too: an array that grows; who asked for a stream does not
+ * wait for the end. */
 static enum http_flow take_whole(struct exchange *x, struct str p) {
-    bool hold = !x->committed && x->held.n + p.n <= WHOLE_MAX;
+    bool hold = !x->committed && !x->peek.stream && x->held.n + p.n <= WHOLE_MAX;
     if (!hold && x->scan.textless)
         count_text(x);
     scan_feed(&x->scan, p);
@@ -223,14 +227,19 @@ enum http_flow answer_data(struct exchange *x, struct str p) {
 }
 
 void answer_writable(struct exchange *x) {
+    size_t waited = fcgi_pending(&x->conn);
     if (!fcgi_flush(&x->conn)) {
         attempt_client_gone(x);
         return;
     }
     watch_peer(x);
-    if (fcgi_pending(&x->conn))
+    size_t waits = fcgi_pending(&x->conn);
+    if (waits < waited || !waits)
+        x->wrote_mono_us = x->relay->poller->now_us;
+    if (waits)
         return;
-    x->wrote_mono_us = x->relay->poller->now_us;
+    if (waited)
+        attempt_arm(x); /* there is room for pings again */
     if (x->finished) {
         answer_end(x, END_OK);
     } else if (x->paused) {
@@ -246,8 +255,6 @@ void answer_flush(struct soon *s) {
 }
 
 void answer_ping(struct exchange *x) {
-    if (fcgi_pending(&x->conn))
-        return;
     struct buf *batch = &x->relay->batch;
     buf_clear(batch);
     commit(x, batch);
@@ -452,6 +459,7 @@ void answer_broken(struct exchange *x, enum end_reason end) {
     }
     struct buf *out = &x->relay->batch;
     buf_clear(out);
+    commit(x, out); /* a stream may be stopped before its first event is whole */
     put_broken(x, out);
     finish(x, buf_view(out));
 }

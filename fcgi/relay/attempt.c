@@ -124,7 +124,7 @@ static void on_end(void *ctx, enum http_end end) {
     struct exchange *x = ctx;
     x->call = NULL;
     counter_add_at(COUNTER_ATTEMPTS, attempt_result(x, end), 0, 1);
-    if (x->client_gone && !(x->draining && end == HTTP_DONE)) {
+    if (x->client_gone && !(x->draining && end == HTTP_DONE && x->mode != ANSWER_ERROR)) {
         answer_end(x, END_CLIENT_LEFT);
     } else if (x->hard_stopped) {
         fault_set(&x->fault, ERR_USER_QUOTA, NULL);
@@ -364,6 +364,8 @@ static void timed_out(struct exchange *x) {
         answer_end(x, END_CLIENT_LEFT);
     else if (x->committed)
         answer_broken(x, END_TIMEOUT);
+    else if (x->mode == ANSWER_ERROR && !status_is_retryable(x->upstream_status))
+        answer_provider_error(x);
     else
         attempt_next(x);
 }
@@ -375,13 +377,13 @@ struct due {
 static struct due due_times(const struct exchange *x, const struct conf *c) {
     struct due d = {.ping = INT64_MAX};
     d.total = x->started_mono_us + c->upstream_total_timeout * 1000;
-    if (x->finished) /* only its last bytes are left to be written */
+    if (x->finished || x->paused) /* it is the client's turn, who takes what was written */
         d.silence = x->wrote_mono_us + c->upstream_idle_timeout * 1000;
     else if (x->mode == ANSWER_NONE)
         d.silence = x->attempt_mono_us + c->upstream_first_byte_timeout * 1000;
     else
         d.silence = x->activity_mono_us + c->upstream_idle_timeout * 1000;
-    if (x->mode == ANSWER_EVENTS && !x->finished && !x->draining)
+    if (x->mode == ANSWER_EVENTS && !x->finished && !x->draining && !fcgi_pending(&x->conn))
         d.ping = (x->committed ? x->wrote_mono_us : x->activity_mono_us) +
                  c->stream_ping_interval * 1000;
     return d;
@@ -415,7 +417,7 @@ static void on_timer(struct timer *t) {
 
 void relay_init(struct relay *r) {
     list_init(&r->open);
-    buf_init(&r->batch, 16u << 20);
+    buf_init(&r->batch, 66u << 20); /* the largest limit.sse_event, a head, a read */
 }
 
 void relay_free(struct relay *r) {

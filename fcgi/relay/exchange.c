@@ -47,6 +47,7 @@ void exchange_free(struct exchange **xp) {
 
 enum err exchange_edit_body(struct exchange *x, struct str *body) {
     *body = str_of(x->body, x->body_n);
+    buf_free(&x->sent); /* the last attempt's */
     if (x->service)
         return OK;
     struct edits e = {.max_tokens = x->clamp_max_tokens};
@@ -55,7 +56,6 @@ enum err exchange_edit_body(struct exchange *x, struct str *body) {
     e.force_include_usage = x->stream_usage && x->peek.stream && !x->peek.include_usage;
     if (!x->body || splice_is_noop(&x->peek, &e))
         return OK;
-    buf_free(&x->sent);
     buf_init(&x->sent, x->body_n + SENT_SLACK);
     enum err err = splice(*body, &x->peek, &e, x->multipart, &x->sent);
     *body = buf_view(&x->sent);

@@ -2,7 +2,7 @@
 // What lighttpd never does, because it spools bodies, Apache does.
 import net from 'node:net';
 
-const [BEGIN, PARAMS, STDIN] = [1, 4, 5];
+const [BEGIN, END, PARAMS, STDIN] = [1, 3, 4, 5];
 
 function record(type, content = Buffer.alloc(0)) {
   const head = Buffer.from([1, type, 0, 1, content.length >> 8, content.length & 255, 0, 0]);
@@ -33,10 +33,12 @@ function unframe(bytes) {
 
 /**
  * Asks the worker at `to` (a socket's path, or {port}). `pieces`: the body's parts; an async iterable may take its time.
- * Resolves with {status, text} when the worker closes.
+ * `meet` gets the socket, to read as slowly as it likes. Resolves with {status, text, ended} when the worker closes;
+ * `ended`: the answer had its end record.
  */
-export async function ask(to, method, target, { key, headers = {}, size, pieces = [] } = {}) {
+export async function ask(to, method, target, { key, headers = {}, size, pieces = [], meet = () => {} } = {}) {
   const socket = net.connect(typeof to === 'string' ? { path: to } : { host: '127.0.0.1', ...to });
+  meet(socket);
   const got = [];
   const closed = new Promise((done, fail) => {
     socket.on('data', (b) => got.push(b));
@@ -57,7 +59,8 @@ export async function ask(to, method, target, { key, headers = {}, size, pieces 
   }
   if (!over) socket.write(record(STDIN));
   await closed;
-  const answer = unframe(Buffer.concat(got));
+  const bytes = Buffer.concat(got);
+  const answer = unframe(bytes);
   const at = answer.indexOf('\r\n\r\n');
-  return { status: Number(/^Status: (\d+)/m.exec(answer)?.[1] ?? 200), text: answer.slice(at + 4) };
+  return { status: Number(/^Status: (\d+)/m.exec(answer)?.[1] ?? 200), text: answer.slice(at + 4), ended: bytes.at(-15) === END };
 }
