@@ -409,13 +409,14 @@ static void complete_whole(struct exchange *x) {
     finish(x, buf_view(out));
 }
 
-/* A text stream has a last word; a provider that died behind a proxy may end without one. */
+/* A text stream has a last word; a provider that died behind a proxy may end without one. Some
+ * never send "[DONE]": there the reason for which an answer ends has to do. */
 static bool ended_early(const struct exchange *x) {
     bool has_last_word = x->family == COUNTER_ROUTE_CHAT ||
                          x->family == COUNTER_ROUTE_COMPLETIONS ||
                          x->family == COUNTER_ROUTE_RESPONSES ||
                          x->family == COUNTER_ROUTE_MESSAGES || x->family == COUNTER_ROUTE_GEMINI;
-    return x->mode == ANSWER_EVENTS && has_last_word && !x->scan.terminal;
+    return x->mode == ANSWER_EVENTS && has_last_word && !x->scan.terminal && !x->scan.finished;
 }
 
 void answer_complete(struct exchange *x) {

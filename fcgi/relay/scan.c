@@ -97,6 +97,8 @@ static void take_word(struct scan *s, struct machine *m) {
         s->saw_error = true;
     else if (m->target == SEE_FINISH)
         s->terminal = true;
+    else if (m->target == SEE_REASON)
+        s->finished |= m->word_n > 0;
     else if (m->word_bad)
         return;
     else if (m->target == TAKE_TYPE)

@@ -22,6 +22,7 @@ struct scan {
     bool saw_error;       /* this document has a top-level "error" or is an error event */
     bool terminal;        /* a terminal event was seen: [DONE], message_stop, response.completed /
                              .incomplete / .failed, a finishReason */
+    bool finished;        /* a choice has told why it ends (OpenAI's finish_reason) */
     bool textless;        /* set by the caller: text is not counted */
     int64_t text_bytes;   /* bytes of delivered text (delta content, parts text, output_text...) */
     struct estimate text; /* the same in tokens: scan_text_tokens */

@@ -68,6 +68,7 @@ enum target { /* what the value of a member is for; below GO_ROOT: a field */
               TAKE_MODALITY,
               SEE_ERROR,
               SEE_FINISH,
+              SEE_REASON, /* why a choice ended */
 };
 static_assert((int)GO__MAX - (int)GO_ROOT == (int)PLACE__MAX, "a GO for every place, in its order");
 

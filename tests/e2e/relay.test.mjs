@@ -135,6 +135,24 @@ test('a stream without usage is estimated by what was delivered', async () => {
   assert.ok(row.completion >= 10, `${row.completion}`);
 });
 
+test('a stream whose provider never says [DONE] passes as it is when it told why it ends, and is broken when it did not', async () => {
+  const last = (reason) => ({ ...chatChunk(''), choices: [{ index: 0, delta: {}, finish_reason: reason }], usage: usage(40, 2) });
+  for (const [reason, broken] of [['stop', false], ['tool_calls', false], ['', true], [null, true]]) {
+    let all = '';
+    const c = s.provider.play((x) => {
+      x.stream();
+      all = [chatChunk('a'), last(reason)].map((e) => `data: ${JSON.stringify(e)}\n\n`).join('');
+      x.end(all);
+    });
+    const r = await stream(c);
+    assert.equal(r.text === all, !broken, `${reason}: ${r.text}`);
+    assert.equal(r.text.includes('upstream_'), broken);
+    const row = await s.usageOf(r.id);
+    assert.equal(row.end_reason === 0, !broken);
+    assert.deepEqual([row.prompt, row.completion], [40, 2]);
+  }
+});
+
 test('CRLF events, comments and events without data pass unchanged', async () => {
   const all = `: hello\r\n\r\nevent: x\r\ndata: ${JSON.stringify(chatChunk('a'))}\r\n\r\nid: 7\r\n\r\ndata: [DONE]\r\n\r\n`;
   const c = s.provider.play((x) => {
