@@ -16,16 +16,30 @@ struct making {
     bool bare;    /* the answer is the text alone */
 };
 
+/* The account's audit names the token by the number that its revocation has as well. */
+static enum err audit_made(struct api_request *req, const struct access_token_new *t, int64_t id,
+                           int64_t replaced) {
+    struct audit_event who = token_actor(req);
+    struct buf detail AUTO(buf_free) = BUF(4096);
+    buf_printf(&detail, "{\"id\":%lld,\"name\":", (long long)id);
+    buf_json(&detail, t->name);
+    buf_puts(&detail, ",\"scopes\":");
+    enum err e = scopes_json(req, t->scopes, &detail);
+    buf_printf(&detail, ",\"expired_time\":%lld,\"replaced\":%lld}", (long long)t->expires_at,
+               (long long)replaced);
+    return e != OK ? e : key_audit(req->db, &who, 0, "access_token_create", buf_view(&detail));
+}
+
 static enum err make(struct api_request *req, struct api_reply *reply, void *ctx, struct fault *f) {
     const struct making *m = ctx;
     struct q_access_token_count have;
-    struct audit_event who = token_actor(req);
+    struct db_done gone = {0};
     char text[KEY_TEXT_CAP] = "";
     int64_t id = 0;
     enum err e = OK;
     if (m->replace)
         e = q_access_token_delete_named(
-            req->db, &(struct q_access_token_delete_named_in){req->user_id, m->t.name}, NULL);
+            req->db, &(struct q_access_token_delete_named_in){req->user_id, m->t.name}, &gone);
     if (e == OK)
         e = q_access_token_count(req->db, &(struct q_access_token_count_in){req->user_id}, &have);
     if (e == OK && have.n >= ACCESS_TOKEN_MAX)
@@ -33,7 +47,7 @@ static enum err make(struct api_request *req, struct api_reply *reply, void *ctx
     if (e == OK)
         e = access_token_add(req->db, req->keys, &m->t, &id, text);
     if (e == OK)
-        e = key_audit(req->db, &who, 0, "access_token_create", STR(""));
+        e = audit_made(req, &m->t, id, gone.affected);
     struct buf *out = api_data(reply);
     if (!m->bare)
         buf_printf(out, "{\"id\":%lld,\"key\":", (long long)id);

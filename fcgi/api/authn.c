@@ -44,13 +44,19 @@ static enum err find_key(struct api_request *req, struct str key, struct fault *
     return OK;
 }
 
+uint64_t authn_key_scopes(const struct caller *c, int auth) {
+    if (c->scopes != scope_mask(SCOPE_F_DEFAULT))
+        return c->scopes;
+    return auth == API_KEY ? c->scopes | SCOPE_BIT(SCOPE_LOGS_READ) : 0;
+}
+
 /* A key manages, and reads what the account's other keys use, only when it names the scope. */
 static enum err by_key(struct api_request *req, struct str key, struct fault *f) {
     enum err e = find_key(req, key, f);
     if (e == OK)
         e = auth_use(req->caller, clock_unix_s(), req->ip, 0, f);
-    if (req->scopes == scope_mask(SCOPE_F_DEFAULT))
-        req->scopes = 0;
+    if (e == OK)
+        req->scopes = authn_key_scopes(req->caller, API_USER);
     return e == ERR_KEY_INVALID ? fault_set(f, ERR_TOKEN_INVALID, NULL) : e;
 }
 
@@ -58,8 +64,8 @@ static enum err by_key(struct api_request *req, struct str key, struct fault *f)
  * may read both. */
 static enum err by_own_key(struct api_request *req, struct str key, struct fault *f) {
     enum err e = find_key(req, key, f);
-    if (e == OK && req->scopes == scope_mask(SCOPE_F_DEFAULT))
-        req->scopes |= SCOPE_BIT(SCOPE_LOGS_READ);
+    if (e == OK)
+        req->scopes = authn_key_scopes(req->caller, API_KEY);
     if (e == OK && req->caller->key_disabled)
         e = fault_set(f, ERR_KEY_DISABLED, NULL);
     if (e == OK)
@@ -108,5 +114,7 @@ enum err authn(const struct api_route *route, struct api_request *req, struct fa
         e = check_right(route, req, f);
     if (e != OK && req->caller)
         auth_refused(req->auth, req->caller, e, req->ip);
+    if (e == OK && req->caller && route->auth != API_KEY) /* to look at one's own usage is no use */
+        auth_touch(req->auth, req->caller, req->ip, STR(""), req->user_agent);
     return e;
 }

@@ -95,7 +95,8 @@ static enum err read_budget(const struct json *o, struct budget_rule *out, struc
     else
         return fault_field(f, ERR_FIELD_VALUE, "budgets", "window must be day, week or month");
     if (!timezone.n || !str_copy(timezone, out->timezone, sizeof out->timezone))
-        return fault_field(f, ERR_FIELD_VALUE, "budgets", "timezone is too long");
+        return fault_field(f, ERR_FIELD_VALUE, "budgets", "timezone must have 1 to %zu characters",
+                           sizeof out->timezone - 1);
     return OK;
 }
 

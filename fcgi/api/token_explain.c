@@ -1,5 +1,6 @@
 /* Which rule decides about a call with this key - every check of the data path, in its order, on
  * the key as it stands in the database now. */
+#include "api/authn.h"
 #include "api/handlers.h"
 
 #include "domain/billing/credit.h"
@@ -48,18 +49,29 @@ static enum scope scope_of_path(struct str path) {
     bool action = str_find(path, ':') >= 0; /* a Gemini call; a model is read without one */
     if (str_starts(path, STR("/v1/models")) || (str_starts(path, STR("/v1beta/models")) && !action))
         return SCOPE_MODELS_READ;
-    if (str_starts(path, STR("/api/log")))
-        return SCOPE_LOGS_READ;
-    if (str_starts(path, STR("/api/usage")) || str_starts(path, STR("/v1/dashboard")) ||
-        str_starts(path, STR("/dashboard")))
-        return SCOPE_USAGE_READ;
     return SCOPE_INFERENCE;
+}
+
+/* A route of the management endpoints, as authn judges a key there. */
+static enum err check_api(const struct explaining *x, const struct call *call, struct fault *f) {
+    struct api_request probe = {.method = call->method, .path = call->path};
+    const struct api_route *route = api_find(&probe, f);
+    if (!route)
+        return f->err;
+    if (route->auth == API_ADMIN || route->auth == API_ROOT)
+        return fault_set(f, ERR_ROLE_TOO_LOW, NULL);
+    if (route->auth == API_PUBLIC ||
+        authn_key_scopes(x->caller, route->auth) & SCOPE_BIT(route->scope))
+        return OK;
+    return fault_set(f, ERR_SCOPE_MISSING, "%s", scope_name(route->scope));
 }
 
 /* The scope of a path below a service's prefix is the service's. */
 static enum err check_scope(struct explaining *x, const struct call *call, struct fault *f) {
     struct services *all AUTO(services_unref) = NULL;
     struct str rest;
+    if (api_owns(call->path))
+        return check_api(x, call, f);
     enum err e = services_current(x->req->db, x->req->host, x->req->keys, &all);
     if (e != OK)
         return fault_set(f, e, NULL);

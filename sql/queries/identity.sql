@@ -46,12 +46,14 @@ WHERE b.owner_kind = 1 AND b.owner_id = ? ORDER BY 1, 2;
 -- name: secret_used :bulk
 -- in: at:i64 ip:str agent:str model:str id:i64 before:i64
 UPDATE key_secrets
-SET last_used_at = ?, last_used_ip = ?, last_used_agent = ?, last_used_model = ?
+SET last_used_at = ?, last_used_ip = ?, last_used_agent = ?,
+    last_used_model = COALESCE(NULLIF(?, ''), last_used_model)
 WHERE id = ? AND last_used_at <= ?;
 
 -- name: key_used :bulk
 -- in: at:i64 ip:str model:str id:i64 before:i64
-UPDATE api_keys SET accessed_at = ?, last_used_ip = ?, last_used_model = ?
+UPDATE api_keys SET accessed_at = ?, last_used_ip = ?,
+    last_used_model = COALESCE(NULLIF(?, ''), last_used_model)
 WHERE id = ? AND accessed_at <= ?;
 
 -- Keys as their owners see them.

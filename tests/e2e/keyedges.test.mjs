@@ -201,3 +201,53 @@ test('key scan tells a secret that was rotated away from one that works', async 
   assert.deepEqual(await scan(key), [0, 'rotated']);
   assert.deepEqual(await scan(`${key}\n${r.key}`), [1, 'rotated', 'live']);
 });
+
+test('a key that manages shows its last use, and keeps the model it called before', async () => {
+  const { id, key } = await make({ scopes: ['keys:read'] });
+  assert.equal((await s.get('/api/token', { headers: { authorization: key, 'user-agent': 'terraform/1' } })).status, 200);
+  const used = await eventually(async () => {
+    const k = await shown(id);
+    return k.accessed_time > 0 ? k : null;
+  }, 'the use is written');
+  assert.deepEqual([used.last_used_ip, used.last_used_model, used.secrets[0].last_used_agent], ['127.0.0.1', '', 'terraform/1']);
+  await s.sql(`UPDATE api_keys SET accessed_at = 5, last_used_model = 'gpt-before' WHERE id = ${id}`);
+  await s.sql(`UPDATE key_secrets SET last_used_at = 5, last_used_model = 'gpt-before' WHERE key_id = ${id}`);
+  const again = await eventually(async () => {
+    await Promise.all(Array.from({ length: 6 }, () => s.get('/api/token', { headers: { authorization: key } }))); // a worker that has not told yet
+    const k = await shown(id);
+    return k.accessed_time > 5 ? k : null;
+  }, 'the next use is written', 90000);
+  assert.deepEqual([again.last_used_model, again.secrets[0].last_used_model], ['gpt-before', 'gpt-before']);
+});
+
+test('explain judges management paths as they judge the key', async () => {
+  const keys = { plain: await make(), reads: await make({ scopes: ['keys:read'] }), usage: await make({ scopes: ['usage:read'] }) };
+  const paths = ['/api/token', '/api/token/', `/api/token/${keys.plain.id}/audit`, '/api/log/self/stat', '/api/usage/token', '/api/log/token', '/v1/dashboard/billing/usage', '/api/log', '/api/status', '/api/nowhere'];
+  for (const [name, { id, key }] of Object.entries(keys)) {
+    for (const target of paths) {
+      const { checks } = (await api('GET', `/api/token/${id}/explain?path=${encodeURIComponent(target)}`)).json.data;
+      const r = await s.get(target, { headers: { authorization: key } });
+      const scope = checks.find((c) => c.check === 'scope');
+      assert.deepEqual([scope.passed, scope.code], [r.status === 200, r.status === 200 ? undefined : r.json.code ?? r.json.error.code], `${name} ${target}`);
+    }
+  }
+});
+
+test('a slip of the pen in an option that decides about keys is told', async () => {
+  for (const [name, value] of [['key_reveal', 'Once'], ['key_prefix_live', 'two words'], ['key_prefix_test', 'sktest'], ['key_prefix_live', ''], ['max_user_tokens', 'many'], ['max_user_tokens', '-1']]) {
+    const { code, out } = await s.ctl(['option', 'set', name, value]).then((o) => ({ code: 0, out: o }), (e) => e);
+    assert.notEqual(code, 0, `${name} ${value}: ${out}`);
+  }
+});
+
+test('the audit tells which access token was made and which was revoked', async () => {
+  const { id } = await accessToken({ name: 'for "CI"', scopes: ['keys:read', 'logs:read'] });
+  s.secret((await api('GET', '/api/user/token')).json.data);
+  s.secret((await api('GET', '/api/user/token')).json.data);
+  assert.equal((await api('DELETE', `/api/user/tokens/${id}`)).json.success, true);
+  const rows = (await api('GET', '/api/token/0/audit?page_size=4')).json.data.items;
+  assert.deepEqual(rows[0].detail, { id });
+  assert.deepEqual([rows[1].detail.name, rows[1].detail.replaced], ['default', 1]);
+  assert.deepEqual(rows[3].detail, { id, name: 'for "CI"', scopes: ['keys:read', 'logs:read'], expired_time: -1, replaced: 0 });
+  await s.ctl(['audit', 'verify']);
+});

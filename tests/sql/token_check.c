@@ -260,7 +260,7 @@ static void explain_names_the_deciding_rule(struct client *c) {
     } rows[] = {
         {"ip=192.0.2.1&model=claude-3", "ip_not_allowed"},
         {"ip=10.1.1.1&model=gpt-4o", "model_not_allowed"},
-        {"ip=10.1.1.1&path=/api/log/token", "scope_missing"},
+        {"ip=10.1.1.1&path=/api/log/self", "scope_missing"},
         {"ip=10.1.1.1", "insufficient_user_quota"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -69,8 +69,8 @@ must_use enum err auth_ip(const struct caller *c, struct str ip, struct fault *f
 must_use enum err auth_model(const struct caller *c, struct str model, struct fault *f);
 must_use enum err auth_scope(const struct caller *c, enum scope s, struct fault *f);
 
-/* Notes a use for last_used (written at most once a minute per secret, by the housekeeping call
- * auth_flush in a thread that has a session). */
+/* Notes a use for last_used (model "": of none, the last one stays; written at most once a minute
+ * per secret, by the housekeeping call auth_flush in a thread that has a session). */
 void auth_touch(struct auth *a, const struct caller *c, struct str ip, struct str model,
                 struct str user_agent);
 /* Notes a call that the key's own rules refused, for its audit (counted, once a minute); other
