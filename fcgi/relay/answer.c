@@ -182,10 +182,10 @@ static void count_text(struct exchange *x) {
 }
 
 /* Its text is counted when it is needed: a provider that answers in JSON nearly always says how
- * much that was. Gemini streams in JSON, too: an array that grows; who asked for a stream does not
- * wait for the end. */
+ * much that was. A stream in JSON does not wait for its end. */
 static enum http_flow take_whole(struct exchange *x, struct str p) {
-    bool hold = !x->committed && !x->peek.stream && x->held.n + p.n <= WHOLE_MAX;
+    bool grows = x->peek.stream && dialect_ops(x->dialect)->streams_json;
+    bool hold = !x->committed && !grows && x->held.n + p.n <= WHOLE_MAX;
     if (!hold && x->scan.textless)
         count_text(x);
     scan_feed(&x->scan, p);
@@ -265,6 +265,16 @@ void answer_ping(struct exchange *x) {
 
 /* --- the end ------------------------------------------------------------------------------- */
 
+/* A refusal that came as an answer, with status 200: it costs as little as any other. */
+static bool is_bare_error(struct exchange *x) {
+    bool error = x->told_error || x->scan.saw_error;
+    if (!error || x->scan.usage.reported)
+        return false;
+    if (x->scan.textless)
+        count_text(x);
+    return !x->scan.text_bytes;
+}
+
 /* What is billed: the provider's word; where it has not spoken (or was cut off before it could),
  * our estimate of what was sent and delivered. */
 static void bill(struct exchange *x, enum end_reason end) {
@@ -316,7 +326,8 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     /* who leaves while the provider works pays the prompt, which the provider has read */
     bool left_early = x->client_gone && x->mode == ANSWER_NONE && x->attempts;
     o->billable = !x->free_of_charge &&
-                  (left_early || (answered && (end == END_OK || x->committed || x->client_gone)));
+                  (left_early || (answered && (end == END_OK || x->committed || x->client_gone) &&
+                                  !is_bare_error(x)));
     if (o->billable && !x->service)
         bill(x, end);
     o->policy = s ? s->group->leave : LEAVE_CANCEL;
@@ -419,27 +430,30 @@ static bool ended_early(const struct exchange *x) {
     return x->mode == ANSWER_EVENTS && has_last_word && !x->scan.terminal && !x->scan.finished;
 }
 
-void answer_complete(struct exchange *x) {
+bool answer_complete(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     if (x->mode == ANSWER_WHOLE && !x->committed) {
         complete_whole(x);
-        return;
+        return true;
     }
     buf_clear(out);
     if (x->mode == ANSWER_WHOLE)
         scan_finish(&x->scan);
     if (x->mode == ANSWER_EVENTS && sse_end(&x->sse, on_event, x) != OK) {
         answer_broken(x, END_BROKEN);
-        return;
+        return true;
     }
+    if (!x->committed && !x->client_gone && !x->scan.usage.reported && ended_early(x))
+        return false;
     if (!x->committed)
         commit(x, out);
     if (ended_early(x)) {
+        fault_set(&x->fault, ERR_UPSTREAM_BROKE, NULL);
         settle(x, END_BROKEN, 200);
         if (!x->told_error)
             put_broken(x, out);
         finish(x, buf_view(out));
-        return;
+        return true;
     }
     enum end_reason end = x->draining ? END_CLIENT_LEFT : END_OK;
     if (good_status(x) >= 400) {
@@ -448,6 +462,7 @@ void answer_complete(struct exchange *x) {
     }
     settle(x, end, good_status(x));
     finish(x, buf_view(out));
+    return true;
 }
 
 void answer_broken(struct exchange *x, enum end_reason end) {

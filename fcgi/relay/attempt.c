@@ -129,8 +129,8 @@ static void on_end(void *ctx, enum http_end end) {
     } else if (x->hard_stopped) {
         fault_set(&x->fault, ERR_USER_QUOTA, NULL);
         answer_broken(x, END_HARD_STOP);
-    } else if (end == HTTP_DONE && x->mode != ANSWER_ERROR) {
-        answer_complete(x);
+    } else if (end == HTTP_DONE && x->mode != ANSWER_ERROR && answer_complete(x)) {
+        return;
     } else if (x->mode == ANSWER_ERROR && !status_is_retryable(x->upstream_status)) {
         answer_provider_error(x);
     } else if (x->committed) {

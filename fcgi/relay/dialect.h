@@ -44,6 +44,7 @@ struct dialect_ops {
      * caller. */
     struct usage (*usage)(const int64_t *raw);
     bool usage_merges;            /* a later usage object completes the earlier one */
+    bool streams_json;            /* a stream may also be an array that grows */
     const struct str *last_types; /* of events that end a stream, up to ""; may be NULL */
     /* The whole error body for a fault of ours. */
     void (*error)(struct buf *out, const struct fault *f, struct str request_id, enum lang lang);

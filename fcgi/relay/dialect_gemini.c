@@ -138,6 +138,7 @@ const struct dialect_ops dialect_gemini = {
     .key = key,
     .key_in_query = true,
     .version_is_last = true,
+    .streams_json = true,
     .put_path = put_path,
     .usage = usage,
     .error = error,

@@ -35,8 +35,8 @@ void attempt_client_gone(struct exchange *x);
 /* answer.c: what a provider sends, and how an exchange ends. */
 void answer_head(struct exchange *x, const struct http_head *head);
 enum http_flow answer_data(struct exchange *x, struct str p);
-/* The provider's answer is complete. */
-void answer_complete(struct exchange *x);
+/* The provider's answer is complete. False: it was none, an event stream without an event. */
+must_use bool answer_complete(struct exchange *x);
 /* It broke off after a byte went out. */
 void answer_broken(struct exchange *x, enum end_reason end);
 /* An error of ours, in the dialect's shape, as the whole answer. */

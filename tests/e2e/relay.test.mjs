@@ -153,6 +153,37 @@ test('a stream whose provider never says [DONE] passes as it is when it told why
   }
 });
 
+test('a refusal that comes with status 200 costs nothing, as an event and as JSON; one behind some text costs that text', async () => {
+  const error = { error: { message: 'overloaded', type: 'server_error', param: null, code: null } };
+  for (const [script, more, paid] of [
+    [(x) => { x.stream(); x.event(error); x.end(); }, { stream: true }, false],
+    [(x) => { x.stream(); x.event(error); x.event('[DONE]'); x.end(); }, { stream: true }, false],
+    [(x) => x.answer(200, error), {}, false],
+    [(x) => { x.stream(); x.event(chatChunk('some words')); x.event(error); x.end(); }, { stream: true }, true],
+    [(x) => x.answer(200, { ...chatAnswer('some words', { usage: undefined }), ...error }), {}, true],
+    [(x) => x.answer(200, { ...chatAnswer('', { usage: usage(9, 0) }), ...error }), {}, true],
+  ]) {
+    const r = await s.chat(s.provider.play(script).mark, more);
+    assert.equal(r.status, 200);
+    assert.match(r.text, /overloaded/);
+    assert.equal((await s.usageOf(r.id)).cost > 0, paid, r.text);
+  }
+});
+
+test('an event stream without an event is no answer: the next channel is asked, and who has none is told 502 and pays nothing', async () => {
+  await s.addChannel({ name: 'hollow', url: `${s.provider.url}/v1`, models: ['hollow-model'] });
+  const empty = (x) => { x.stream(); x.end(': nothing to say\n'); };
+  const r = await s.chat(s.provider.play(empty).mark, { model: 'hollow-model', stream: true });
+  assert.equal(r.status, 502, r.text);
+  assert.equal(r.json.error.code, 'upstream_broke');
+  assert.equal((await s.usageOf(r.id)).cost, 0);
+  await s.addChannel({ name: 'hollow-2', url: `${s.provider.url}/v1`, models: ['hollow-model'] });
+  const c = s.provider.play((x, nth) => (nth === 1 ? empty(x) : chatStream(x)));
+  const again = await s.chat(c.mark, { model: 'hollow-model', stream: true });
+  assert.ok(again.text.endsWith('data: [DONE]\n\n'), again.text);
+  assert.equal(c.seen.length, 2);
+});
+
 test('CRLF events, comments and events without data pass unchanged', async () => {
   const all = `: hello\r\n\r\nevent: x\r\ndata: ${JSON.stringify(chatChunk('a'))}\r\n\r\nid: 7\r\n\r\ndata: [DONE]\r\n\r\n`;
   const c = s.provider.play((x) => {
