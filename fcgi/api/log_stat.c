@@ -66,8 +66,10 @@ struct summing {
 /* Hours carry no channel: with that filter only rows can be asked, and a month of them at most. */
 static enum err sum_costs(struct db *db, void *ctx) {
     struct summing *s = ctx;
-    int64_t first = (s->from + HOUR - 1) / HOUR * HOUR, last = s->before / HOUR * HOUR;
     s->cost = 0;
+    if (s->from >= s->before) /* and near the largest number, whose next hour there is none */
+        return OK;
+    int64_t first = (s->from + HOUR - 1) / HOUR * HOUR, last = s->before / HOUR * HOUR;
     if (!s->q->any_channel || first >= last)
         return add_rows(db, s->q, s->test, s->from, s->before, &s->cost);
     enum err e = add_hours(db, s->q, s->test, first, last, &s->cost);

@@ -275,20 +275,31 @@ static bool is_bare_error(struct exchange *x) {
     return !x->scan.text_bytes;
 }
 
-/* What is billed: the provider's word; where it has not spoken (or was cut off before it could),
- * our estimate of what was sent and delivered. */
-static void bill(struct exchange *x, enum end_reason end) {
+/* Answers that are text, whose streams have a last word. */
+static bool is_text(const struct exchange *x) {
+    return x->family == COUNTER_ROUTE_CHAT || x->family == COUNTER_ROUTE_COMPLETIONS ||
+           x->family == COUNTER_ROUTE_RESPONSES || x->family == COUNTER_ROUTE_MESSAGES ||
+           x->family == COUNTER_ROUTE_GEMINI;
+}
+
+/* What is billed: the provider's word; where it has not spoken, was cut off before it could or says
+ * that a text was nothing, our estimate of what was sent and delivered. */
+static void bill(struct exchange *x) {
     struct outcome *o = &x->outcome;
     struct usage *u = &x->scan.usage;
-    if (x->scan.textless && (!u->reported || end != END_OK))
+    bool doubtful = !x->complete || (is_text(x) && !u->completion);
+    if (x->scan.textless && (!u->reported || doubtful)) {
         count_text(x);
+        scan_finish(&x->scan);
+    }
     int64_t delivered = scan_text_tokens(&x->scan);
+    bool cut_off = !x->complete && !x->scan.terminal;
     o->usage = *u;
     if (!u->reported) {
         o->usage_estimated = true;
         o->usage.prompt = x->peek.prompt_tokens;
         o->usage.completion = delivered;
-    } else if (end != END_OK && !x->scan.terminal && u->completion < delivered) {
+    } else if ((cut_off || !u->completion) && u->completion < delivered) {
         o->usage_estimated = true;
         o->usage.completion = delivered;
     }
@@ -324,12 +335,12 @@ static void settle(struct exchange *x, enum end_reason end, int status) {
     o->end = end;
     o->status = status;
     /* who leaves while the provider works pays the prompt, which the provider has read */
-    bool left_early = x->client_gone && x->mode == ANSWER_NONE && x->attempts;
+    bool left_early = x->prompt_read && x->mode == ANSWER_NONE;
     o->billable = !x->free_of_charge &&
                   (left_early || (answered && (end == END_OK || x->committed || x->client_gone) &&
                                   !is_bare_error(x)));
     if (o->billable && !x->service)
-        bill(x, end);
+        bill(x);
     o->policy = s ? s->group->leave : LEAVE_CANCEL;
     o->price = x->model ? x->model->price : NULL;
     o->group_ratio = charged_ratio(x);
@@ -405,7 +416,7 @@ static void complete_whole(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     buf_clear(out);
     scan_finish(&x->scan);
-    settle(x, END_OK, good_status(x));
+    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, good_status(x));
     write_head(x, out, good_status(x), x->content_type);
     if (x->outcome.billable)
         head_line_i64(out, "X-Tollgate-Cost", x->outcome.cost);
@@ -423,16 +434,13 @@ static void complete_whole(struct exchange *x) {
 /* A text stream has a last word; a provider that died behind a proxy may end without one. Some
  * never send "[DONE]": there the reason for which an answer ends has to do. */
 static bool ended_early(const struct exchange *x) {
-    bool has_last_word = x->family == COUNTER_ROUTE_CHAT ||
-                         x->family == COUNTER_ROUTE_COMPLETIONS ||
-                         x->family == COUNTER_ROUTE_RESPONSES ||
-                         x->family == COUNTER_ROUTE_MESSAGES || x->family == COUNTER_ROUTE_GEMINI;
-    return x->mode == ANSWER_EVENTS && has_last_word && !x->scan.terminal && !x->scan.finished;
+    return x->mode == ANSWER_EVENTS && is_text(x) && !x->scan.terminal && !x->scan.finished;
 }
 
 bool answer_complete(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     if (x->mode == ANSWER_WHOLE && !x->committed) {
+        x->complete = true;
         complete_whole(x);
         return true;
     }
@@ -455,6 +463,7 @@ bool answer_complete(struct exchange *x) {
         finish(x, buf_view(out));
         return true;
     }
+    x->complete = true;
     enum end_reason end = x->draining ? END_CLIENT_LEFT : END_OK;
     if (good_status(x) >= 400) {
         fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);

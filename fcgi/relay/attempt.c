@@ -131,7 +131,8 @@ static void on_end(void *ctx, enum http_end end) {
         answer_broken(x, END_HARD_STOP);
     } else if (end == HTTP_DONE && x->mode != ANSWER_ERROR && answer_complete(x)) {
         return;
-    } else if (x->mode == ANSWER_ERROR && !status_is_retryable(x->upstream_status)) {
+    } else if (x->mode == ANSWER_ERROR &&
+               (x->client_gone || !status_is_retryable(x->upstream_status))) {
         answer_provider_error(x);
     } else if (x->committed) {
         note_failure(x, err_of(end));
@@ -339,8 +340,10 @@ void attempt_client_gone(struct exchange *x) {
     }
     if (x->feeding) /* inside a callback of libcurl: it ends the call when we return */
         return;
-    if (x->call)
+    if (x->call) {
         counter_add_at(COUNTER_ATTEMPTS, COUNTER_ATTEMPT_ABORTED, 0, 1);
+        x->prompt_read = http_sent(x->call, x->sent.n ? x->sent.n : x->body_n);
+    }
     stop_call(x);
     answer_end(x, END_CLIENT_LEFT);
 }

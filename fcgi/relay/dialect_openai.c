@@ -113,8 +113,8 @@ static struct usage usage(const int64_t *raw) {
     int64_t rest = raw[FIELD_TOTAL] - u.prompt - u.completion;
     if (u.prompt == 0 && rest > 0)
         u.prompt = rest; /* rerankers give the total alone */
-    else if (rest > 0 && rest == u.reasoning)
-        u.completion += rest; /* xAI counts reasoning beside the completion */
+    else if (rest > 0 && (rest == u.reasoning || (!u.reasoning && rest != u.cached)))
+        u.completion += rest; /* xAI counts reasoning beside the completion, Gemini in the total */
     return u;
 }
 

@@ -101,11 +101,13 @@ struct exchange {
     bool told_error;   /* an event of the stream was an error */
     bool committed;    /* the head went out */
     bool client_gone;
-    bool draining; /* the client left, the answer is read to its end for the bill */
-    bool paused;   /* the transfer waits until the client takes more */
-    bool feeding;  /* inside a callback of the transfer */
-    bool finished; /* settled; only its last bytes are left to be written */
-    bool closed;   /* released; memory stays until the poller's round ends */
+    bool prompt_read; /* it left when the provider had the whole request */
+    bool draining;    /* the client left, the answer is read to its end for the bill */
+    bool complete;    /* the provider has sent all of the answer */
+    bool paused;      /* the transfer waits until the client takes more */
+    bool feeding;     /* inside a callback of the transfer */
+    bool finished;    /* settled; only its last bytes are left to be written */
+    bool closed;      /* released; memory stays until the poller's round ends */
     struct str content_type;
     struct buf held; /* an error body or a whole JSON answer */
     struct sse sse;

@@ -1,8 +1,9 @@
 // Clients that leave: the provider must be told, and what came is charged.
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
+import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { chatChunk, chatStream, sleep, usage } from './lib/provider.mjs';
+import { chatAnswer, chatChunk, chatStream, sleep, usage } from './lib/provider.mjs';
 import { Raw } from './lib/raw.mjs';
 import { Stack, eventually, slow } from './lib/stack.mjs';
 
@@ -11,6 +12,14 @@ before(async () => { s = await Stack.start({ conf: { 'stream.ping_interval': '1s
 after(() => s?.stop());
 
 const ask = (c, more = {}) => ({ key: s.key, body: { model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: c.mark }], ...more } });
+
+/** A connection that had an answer before: the web server sees at once when it is reset. */
+async function used() {
+  const r = await Raw.open(s.port);
+  r.send('GET', '/v1/models', { key: s.key });
+  await r.until('"data"');
+  return r;
+}
 
 async function goneWithin(x, left, ms, what) {
   const at = await Promise.race([x.closed, sleep(ms + 2000, null)]);
@@ -47,9 +56,7 @@ test('mid-stream while the provider is silent: the next ping finds out', async (
 
 test('before the first byte, by RST on a connection in use: the provider is closed within 3 s', async () => {
   const c = s.provider.play(() => {});
-  const r = await Raw.open(s.port);
-  r.send('GET', '/v1/models', { key: s.key });
-  await r.until('"data"');
+  const r = await used();
   r.send('POST', '/v1/chat/completions', ask(c));
   await eventually(() => c.seen.length === 1, 'the provider is asked');
   r.reset();
@@ -110,6 +117,70 @@ test('policy drain: the answer is read to its end and charged in full', async ()
     await s.ctl(['group', 'set', 'default', '--drain', 'no']);
     await sleep(1000);
   }
+});
+
+test('policy drain: a JSON answer is charged as its provider counts it, and the row says that the client left', async () => {
+  await s.ctl(['group', 'set', 'default', '--drain', 'yes']);
+  await sleep(1000);
+  try {
+    const c = s.provider.play(async (x) => {
+      await sleep(2000);
+      x.answer(200, chatAnswer('many words, '.repeat(50), { usage: usage(50, 4) }));
+    });
+    const r = await used();
+    r.send('POST', '/v1/chat/completions', { ...ask(c, { stream: false }), headers: { 'x-request-id': 'drained-json' } });
+    await eventually(() => c.seen.length === 1, 'the provider is asked');
+    r.reset();
+    const row = await s.usageOf('drained-json');
+    assert.deepEqual([row.prompt, row.completion, row.estimated, row.end_reason], [50, 4, 0, 4]);
+  } finally {
+    await s.ctl(['group', 'set', 'default', '--drain', 'no']);
+    await sleep(1000);
+  }
+});
+
+test('policy drain: a provider that fails after the client left is not paid, and no other is asked', async () => {
+  await s.ctl(['group', 'set', 'default', '--drain', 'yes']);
+  await s.addChannel({ name: 'second', url: `${s.provider.url}/v1`, models: ['gpt-4o-mini'] });
+  await sleep(1000);
+  try {
+    for (const [id, fail] of [['drained-503', (x) => x.answer(503, { error: { message: 'busy' } })], ['drained-cut', (x) => x.cut()]]) {
+      const c = s.provider.play(async (x) => { await sleep(2000); fail(x); });
+      const r = await used();
+      r.send('POST', '/v1/chat/completions', { ...ask(c), headers: { 'x-request-id': id } });
+      await eventually(() => c.seen.length === 1, 'the provider is asked');
+      r.reset();
+      const row = await s.usageOf(id);
+      assert.deepEqual([row.cost, row.prompt, row.attempts], [0, 0, 1], id);
+    }
+  } finally {
+    await s.ctl(['group', 'set', 'default', '--drain', 'no']);
+    await sleep(1000);
+  }
+});
+
+test('who leaves before the provider has the request pays nothing; who leaves after it pays the prompt', async () => {
+  const mute = net.createServer((socket) => socket.unref().on('error', () => {})); // never answers the TLS hello
+  await new Promise((done) => { mute.listen(0, '127.0.0.1', done); });
+  mute.unref();
+  s.models.add('mute');
+  await s.ctl(['model', 'add', 'mute', '--input-usd-per-m', '2', '--output-usd-per-m', '4']);
+  await s.addChannel({ name: 'mute', url: `https://127.0.0.1:${mute.address().port}/v1`, models: ['mute'] });
+  const connected = new Promise((done) => { mute.once('connection', done); });
+  const c = s.provider.play(() => {});
+  const leave = async (id, model, when) => {
+    const r = await used();
+    r.send('POST', '/v1/chat/completions', { ...ask(c, { model }), headers: { 'x-request-id': id } });
+    await when();
+    await sleep(200);
+    r.reset();
+    return s.usageOf(id);
+  };
+  const row = await leave('left-connecting', 'mute', () => connected);
+  assert.deepEqual([row.cost, row.prompt, row.end_reason], [0, 0, 4]);
+  const paid = await leave('left-waiting', 'gpt-4o-mini', () => eventually(() => c.seen.length === 1, 'the provider is asked'));
+  assert.ok(paid.cost > 0 && paid.prompt > 0, 'the provider has read the prompt');
+  mute.close();
 });
 
 test('a client that reads nothing does not hold up the others', async () => {

@@ -75,7 +75,8 @@ test('sums are the charges of the rows, for whole and broken hours', async () =>
     const stat = (await get(`/api/log/self/stat${q}`)).data;
     assert.equal(stat.quota, quota, q);
   }
-  assert.equal((await get('/api/log/self/stat?start_timestamp=1&end_timestamp=2')).data.quota, 0);
+  for (const q of ['start_timestamp=1&end_timestamp=2', 'start_timestamp=9223372036854775807', `start_timestamp=${now + 7200}`])
+    assert.equal((await get(`/api/log/self/stat?${q}`)).data.quota, 0, q);
   const points = (await get('/api/data/self?default_time=hour')).data;
   assert.equal(points.reduce((n, x) => n + x.quota, 0), quota);
   assert.equal(points.reduce((n, x) => n + x.count, 0), CALLS);

@@ -1,7 +1,7 @@
 // What an account sees of its limits, its balance and its charges, and the operator's tools for the books.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { chatAnswer, sleep, usage } from './lib/provider.mjs';
+import { chatAnswer, chatChunk, sleep, usage } from './lib/provider.mjs';
 import { Stack, eventually, slow } from './lib/stack.mjs';
 
 let s;
@@ -162,4 +162,22 @@ test('reconcile finds and repairs a broken balance while calls go on', async () 
     await Promise.all(clients);
   }
   await s.ctl(['reconcile']);
+});
+
+test('an answer whose provider counts its text as nothing is charged what was delivered', async () => {
+  const text = 'words that cost something '.repeat(40);
+  const c = s.provider.play((x) => {
+    if (!x.json.stream) return x.answer(200, chatAnswer(text, { usage: usage(11, 0) }));
+    x.stream();
+    x.event(chatChunk(text));
+    x.event({ ...chatChunk(''), choices: [], usage: usage(11, 0) });
+    x.event('[DONE]');
+    return x.end();
+  });
+  for (const stream of [false, true]) {
+    const r = await s.chat(c.mark, { stream });
+    assert.equal(r.status, 200, r.text);
+    const row = await s.usageOf(r.headers['x-request-id']);
+    assert.ok(row.prompt === 11 && row.completion > 100 && row.estimated === 1, `stream ${stream}: ${JSON.stringify(row)}`);
+  }
 });

@@ -59,6 +59,12 @@ static const struct sample samples[] = {
      {.prompt = 10, .completion = 25, .reasoning = 20, .reported = true},
      0,
      .id = ""},
+    /* Gemini by OpenAI's path: only the total tells of its thoughts */
+    {O,
+     {"{\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":424,\"total_tokens\":1016}}"},
+     {.prompt = 20, .completion = 996, .reported = true},
+     0,
+     .id = ""},
     {O,
      {"{\"object\":\"list\",\"data\":[{\"embedding\":[0.1,-2e-3,{\"usage\":{\"prompt_tokens\":99}}]"
       ","
