@@ -88,5 +88,7 @@ CTL_HANDLER(ctl_secrets_init) {
 }
 
 CTL_HANDLER(ctl_secrets_rotate) {
-    return make_secrets(c, a, true, "a newer generation was added; restart the workers");
+    return make_secrets(
+        c, a, true,
+        "a newer generation was added; the workers of this host take it up by themselves");
 }

@@ -1,5 +1,6 @@
 #include "door/crypt.h"
 
+#include "util/lock.h"
 #include "util/secret.h"
 
 #include <dirent.h>
@@ -7,6 +8,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,10 +28,25 @@ struct generation {
     uint8_t pepper[CRYPT_KEY_LEN], seal[CRYPT_KEY_LEN];
 };
 
-struct keyring {
+struct table {            /* never changes */
+    struct table *before; /* what was in force earlier: somebody may still read it */
     int n;
     struct generation gens[CRYPT_GENERATIONS]; /* newest first */
 };
+
+struct ring {
+    struct table *now; /* atomic */
+    struct lock loading;
+    char dir[MAX_PATH];
+};
+
+struct keyring {
+    struct ring *ring;
+};
+
+static const struct table *table_of(const struct keyring *k) {
+    return __atomic_load_n(&k->ring->now, __ATOMIC_ACQUIRE);
+}
 
 void crypt_init(void) {
     must(sodium_init() >= 0);
@@ -111,7 +128,12 @@ static enum err list_generations(const char *dir, uint8_t numbers[CRYPT_GENERATI
     return OK;
 }
 
-enum err keyring_load(const char *dir, struct keyring **out, struct fault *f) {
+static void table_free(struct table **t) {
+    sodium_free(*t);
+    *t = NULL;
+}
+
+static enum err load_table(const char *dir, struct table **out, struct fault *f) {
     uint8_t numbers[CRYPT_GENERATIONS];
     int n;
     *out = NULL;
@@ -120,27 +142,78 @@ enum err keyring_load(const char *dir, struct keyring **out, struct fault *f) {
         return e;
     if (n == 0)
         return fault_set(f, ERR_INTERNAL, "%s: no keys; run 'tollgatectl secrets init'", dir);
-    struct keyring *k AUTO(keyring_free) = sodium_malloc(sizeof *k);
-    must(k != NULL);
-    k->n = n;
+    struct table *t AUTO(table_free) = sodium_malloc(sizeof *t);
+    must(t != NULL);
+    t->before = NULL;
+    t->n = n;
     for (int i = 0; i < n; i++) {
-        e = read_generation(dir, numbers[i], &k->gens[i], f);
+        e = read_generation(dir, numbers[i], &t->gens[i], f);
         if (e != OK)
             return e;
     }
-    must(sodium_mprotect_readonly(k) == 0);
-    *out = k;
-    k = NULL;
+    *out = t;
+    t = NULL;
     return OK;
 }
 
+enum err keyring_load(const char *dir, struct keyring **out, struct fault *f) {
+    struct table *t;
+    *out = NULL;
+    enum err e = load_table(dir, &t, f);
+    if (e != OK)
+        return e;
+    must(sodium_mprotect_readonly(t) == 0);
+    struct keyring *k = base_zalloc(sizeof *k);
+    k->ring = base_zalloc(sizeof *k->ring);
+    k->ring->now = t;
+    lock_init(&k->ring->loading);
+    must(str_copy(str_c(dir), k->ring->dir, sizeof k->ring->dir));
+    *out = k;
+    return OK;
+}
+
+static bool is_listed(const struct table *t, const uint8_t numbers[CRYPT_GENERATIONS], int n) {
+    bool same = t->n == n;
+    for (int i = 0; same && i < n; i++)
+        same = t->gens[i].number == numbers[i];
+    return same;
+}
+
+bool keyring_refresh(const struct keyring *k) {
+    struct ring *r = k->ring;
+    const struct table *seen = table_of(k);
+    uint8_t numbers[CRYPT_GENERATIONS];
+    struct table *t;
+    int n;
+    LOCKED(&r->loading);
+    if (table_of(k) != seen)
+        return true; /* another thread was faster */
+    if (list_generations(r->dir, numbers, &n, NULL) != OK || is_listed(seen, numbers, n) ||
+        load_table(r->dir, &t, NULL) != OK)
+        return false;
+    t->before = r->now;
+    must(sodium_mprotect_readonly(t) == 0);
+    __atomic_store_n(&r->now, t, __ATOMIC_RELEASE);
+    return true;
+}
+
 void keyring_free(struct keyring **k) {
-    sodium_free(*k);
+    if (!*k)
+        return;
+    struct table *t = (*k)->ring->now;
+    while (t) {
+        struct table *before = t->before;
+        table_free(&t);
+        t = before;
+    }
+    lock_free(&(*k)->ring->loading);
+    free((*k)->ring);
+    free(*k);
     *k = NULL;
 }
 
 int keyring_generations(const struct keyring *k) {
-    return k->n;
+    return table_of(k)->n;
 }
 
 static void random_line(struct buf *b, const char *name) {
@@ -196,18 +269,29 @@ enum err keyring_init(const char *dir, bool rotate, struct fault *f) {
     return write_generation(dir, (uint8_t)(n > 0 ? numbers[0] + 1 : 1), f);
 }
 
-void crypt_hash(const struct keyring *k, int gen, const char *what, struct str secret,
-                uint8_t out[CRYPT_HASH_LEN]) {
-    must(gen >= 0 && gen < k->n);
+static void hash_by(const struct generation *g, const char *what, struct str secret,
+                    uint8_t out[CRYPT_HASH_LEN]) {
     crypto_generichash_state st;
-    crypto_generichash_init(&st, k->gens[gen].pepper, CRYPT_KEY_LEN, CRYPT_HASH_LEN);
+    crypto_generichash_init(&st, g->pepper, CRYPT_KEY_LEN, CRYPT_HASH_LEN);
     crypto_generichash_update(&st, (const uint8_t *)what, strlen(what) + 1);
     crypto_generichash_update(&st, (const uint8_t *)secret.p, secret.n);
     crypto_generichash_final(&st, out, CRYPT_HASH_LEN);
 }
 
+void crypt_hash(const struct keyring *k, const char *what, struct str secret,
+                uint8_t out[CRYPT_HASH_LEN]) {
+    hash_by(&table_of(k)->gens[0], what, secret, out);
+}
+
+void crypt_hash_all(const struct keyring *k, const char *what, struct str secret,
+                    uint8_t out[CRYPT_GENERATIONS][CRYPT_HASH_LEN]) {
+    const struct table *t = table_of(k);
+    for (int i = 0; i < CRYPT_GENERATIONS; i++)
+        hash_by(&t->gens[i < t->n ? i : 0], what, secret, out[i]);
+}
+
 void crypt_seal(const struct keyring *k, const char *what, struct str plain, struct buf *out) {
-    const struct generation *g = &k->gens[0];
+    const struct generation *g = &table_of(k)->gens[0];
     uint8_t *to = (uint8_t *)buf_room(out, plain.n + CRYPT_SEAL_OVERHEAD);
     if (!to)
         return;
@@ -221,15 +305,18 @@ void crypt_seal(const struct keyring *k, const char *what, struct str plain, str
 }
 
 static const struct generation *sealed_by(const struct keyring *k, struct str sealed) {
-    for (int i = 0; sealed.n && i < k->n; i++)
-        if (k->gens[i].number == (uint8_t)sealed.p[0])
-            return &k->gens[i];
+    const struct table *t = table_of(k);
+    for (int i = 0; sealed.n && i < t->n; i++)
+        if (t->gens[i].number == (uint8_t)sealed.p[0])
+            return &t->gens[i];
     return NULL;
 }
 
 enum err crypt_unseal(const struct keyring *k, const char *what, struct str sealed,
                       struct buf *out) {
     const struct generation *g = sealed_by(k, sealed);
+    if (!g && sealed.n && keyring_refresh(k)) /* another process knows a newer generation */
+        g = sealed_by(k, sealed);
     if (!g || sealed.n < CRYPT_SEAL_OVERHEAD)
         return ERR_INTERNAL;
     const uint8_t *from = (const uint8_t *)sealed.p;
@@ -245,7 +332,7 @@ enum err crypt_unseal(const struct keyring *k, const char *what, struct str seal
 }
 
 bool crypt_seal_is_old(const struct keyring *k, struct str sealed) {
-    return sealed_by(k, sealed) != &k->gens[0];
+    return !sealed.n || (uint8_t)sealed.p[0] != table_of(k)->gens[0].number;
 }
 
 void crypt_digest(struct str data, uint8_t out[CRYPT_HASH_LEN]) {

@@ -251,3 +251,26 @@ test('the audit tells which access token was made and which was revoked', async 
   assert.deepEqual(rows[3].detail, { id, name: 'for "CI"', scopes: ['keys:read', 'logs:read'], expired_time: -1, replaced: 0 });
   await s.ctl(['audit', 'verify']);
 });
+
+test('a newer generation of the secrets takes no credential away, whichever worker knows it first', async () => {
+  const { id, key } = await make();
+  const idle = await make(); // no worker has met it
+  const reader = await accessToken({ name: 'over a rotation', scopes: ['keys:read'] });
+  const everybody = (target, authorization) => Promise.all(Array.from({ length: 24 }, () => s.get(target, { headers: { authorization } }))).then((all) => [...new Set(all.map((r) => r.status))]);
+  assert.deepEqual(await everybody('/v1/models', key), [200]);
+  await s.ctl(['secrets', 'rotate']);
+  const [one] = s.workers();
+  process.kill(one, 'SIGTERM'); // the pool starts another, which knows two generations; the others know one
+  await eventually(async () => !s.workers().includes(one) && s.workers().length === 3, 'the worker is back');
+  for (let round = 0; round < 3; round++) {
+    assert.deepEqual(await everybody('/api/token', reader.key), [200], 'an access token is refused');
+    assert.deepEqual(await everybody('/v1/models', idle.key), [200], 'a key is refused');
+    const fresh = await make();
+    assert.deepEqual(await everybody('/v1/models', fresh.key), [200], 'a key that was made now is refused');
+    const shownKey = await Promise.all(Array.from({ length: 12 }, () => api('POST', `/api/token/${fresh.id}/key`)));
+    assert.deepEqual([...new Set(shownKey.map((r) => r.json.data?.key))], [fresh.key]);
+  }
+  assert.match(await s.ctl(['secrets', 'reseal']), / 0 cannot be opened/);
+  assert.deepEqual(await everybody('/v1/models', key), [200]);
+  assert.equal((await api('POST', `/api/token/${id}/key`)).json.data.key, key);
+});

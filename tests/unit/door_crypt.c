@@ -50,27 +50,29 @@ static void a_second_init_keeps_the_keys(void **state) {
     uint8_t first[CRYPT_HASH_LEN], again[CRYPT_HASH_LEN];
     assert_int_equal(keyring_init(dir, false, NULL), OK);
     struct keyring *a AUTO(keyring_free) = loaded();
-    crypt_hash(a, 0, "api_key", STR("sk-x"), first);
+    crypt_hash(a, "api_key", STR("sk-x"), first);
     assert_int_equal(keyring_init(dir, false, NULL), OK);
     struct keyring *b AUTO(keyring_free) = loaded();
-    crypt_hash(b, 0, "api_key", STR("sk-x"), again);
+    crypt_hash(b, "api_key", STR("sk-x"), again);
     assert_int_equal(keyring_generations(b), 1);
     assert_true(crypt_equal(first, again, sizeof first));
 }
 
 static void uses_and_generations_hash_apart(void **state) {
     (void)state;
-    uint8_t key[CRYPT_HASH_LEN], token[CRYPT_HASH_LEN], older[CRYPT_HASH_LEN],
-        joined[CRYPT_HASH_LEN];
+    uint8_t key[CRYPT_HASH_LEN], token[CRYPT_HASH_LEN], joined[CRYPT_HASH_LEN];
+    uint8_t all[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     rotate();
     rotate();
     struct keyring *k AUTO(keyring_free) = loaded();
-    crypt_hash(k, 0, "api_key", STR("sk-x"), key);
-    crypt_hash(k, 0, "session", STR("sk-x"), token);
-    crypt_hash(k, 1, "api_key", STR("sk-x"), older);
-    crypt_hash(k, 0, "api_keys", STR("k-x"), joined);
+    crypt_hash(k, "api_key", STR("sk-x"), key);
+    crypt_hash(k, "session", STR("sk-x"), token);
+    crypt_hash_all(k, "api_key", STR("sk-x"), all);
+    crypt_hash(k, "api_keys", STR("k-x"), joined);
     assert_false(crypt_equal(key, token, sizeof key));
-    assert_false(crypt_equal(key, older, sizeof key));
+    assert_true(crypt_equal(key, all[0], sizeof key));
+    assert_false(crypt_equal(key, all[1], sizeof key));
+    assert_true(crypt_equal(key, all[2], sizeof key));
     assert_false(crypt_equal(key, joined, sizeof key));
 }
 
@@ -88,6 +90,31 @@ static void sealed_texts_survive_a_rotation(void **state) {
     assert_int_equal(crypt_unseal(k, "channel", buf_view(&sealed), &plain), OK);
     assert_str(buf_view(&plain), "provider secret");
     assert_true(crypt_seal_is_old(k, buf_view(&sealed)));
+}
+
+static void a_generation_that_another_process_added_is_taken_up(void **state) {
+    (void)state;
+    rotate();
+    struct buf sealed AUTO(buf_free) = BUF(1000), plain AUTO(buf_free) = BUF(1000);
+    uint8_t before[CRYPT_HASH_LEN], after[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
+    struct keyring *running AUTO(keyring_free) = loaded();
+    crypt_hash(running, "api_key", STR("sk-x"), before);
+    assert_false(keyring_refresh(running));
+    rotate();
+    struct keyring *other AUTO(keyring_free) = loaded();
+    crypt_seal(other, "channel", STR("newer"), &sealed);
+    assert_int_equal(crypt_unseal(running, "channel", buf_view(&sealed), &plain), OK);
+    assert_str(buf_view(&plain), "newer");
+    assert_int_equal(keyring_generations(running), 2);
+    assert_false(keyring_refresh(running));
+    crypt_hash_all(running, "api_key", STR("sk-x"), after);
+    assert_true(crypt_equal(before, after[1], sizeof before));
+    assert_int_equal(unlink(path_of("1.key")), 0);
+    assert_true(keyring_refresh(running));
+    assert_int_equal(keyring_generations(running), 1);
+    assert_int_equal(unlink(path_of("2.key")), 0);
+    assert_false(keyring_refresh(running)); /* an empty directory takes nothing away */
+    assert_int_equal(keyring_generations(running), 1);
 }
 
 static void a_removed_generation_opens_nothing(void **state) {
@@ -181,6 +208,7 @@ int main(void) {
         WITH_DIR(a_second_init_keeps_the_keys),
         WITH_DIR(uses_and_generations_hash_apart),
         WITH_DIR(sealed_texts_survive_a_rotation),
+        WITH_DIR(a_generation_that_another_process_added_is_taken_up),
         WITH_DIR(a_removed_generation_opens_nothing),
         WITH_DIR(any_changed_byte_of_a_sealed_text_is_noticed),
         WITH_DIR(keys_that_others_can_read_are_refused),

@@ -28,29 +28,38 @@ static enum err fill(const struct q_access_token_find *row, struct identity *out
     return fits ? OK : ERR_INTERNAL;
 }
 
-enum err access_token_find(struct db *db, const struct keyring *keys, struct str text,
-                           struct str ip, struct identity *out) {
+static enum err find(struct db *db, const struct keyring *keys, struct str text, int64_t now,
+                     struct q_access_token_find *row, uint8_t newest[CRYPT_HASH_LEN]) {
     uint8_t hash[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     struct str h[CRYPT_GENERATIONS];
+    crypt_hash_all(keys, HASHED_FOR, text, hash);
+    for (int i = 0; i < CRYPT_GENERATIONS; i++)
+        h[i] = str_of(hash[i], CRYPT_HASH_LEN);
+    memcpy(newest, hash[0], CRYPT_HASH_LEN);
+    return q_access_token_find(db, &(struct q_access_token_find_in){h[0], h[1], h[2], h[3], now},
+                               row);
+}
+
+enum err access_token_find(struct db *db, const struct keyring *keys, struct str text,
+                           struct str ip, struct identity *out) {
+    uint8_t newest[CRYPT_HASH_LEN];
     struct q_access_token_find row;
     int64_t now = clock_unix_s();
     if (!key_text_ok(text))
         return ERR_TOKEN_INVALID;
-    for (int i = 0; i < CRYPT_GENERATIONS; i++) {
-        crypt_hash(keys, i < keyring_generations(keys) ? i : 0, HASHED_FOR, text, hash[i]);
-        h[i] = str_of(hash[i], CRYPT_HASH_LEN);
-    }
-    enum err e = q_access_token_find(
-        db, &(struct q_access_token_find_in){h[0], h[1], h[2], h[3], now}, &row);
+    enum err e = find(db, keys, text, now, &row, newest);
+    if (e == ERR_DB_NO_ROW && keyring_refresh(keys))
+        e = find(db, keys, text, now, &row, newest);
     if (e == ERR_DB_NO_ROW)
         return ERR_TOKEN_INVALID;
     if (e == OK)
         e = fill(&row, out);
     if (e != OK)
         return e;
-    bool old = !str_eq(row.hash, h[0]);
+    struct str hash = str_of(newest, sizeof newest);
+    bool old = !str_eq(row.hash, hash);
     if (old || now - row.last_used_at >= USED_INTERVAL_S)
-        e = q_access_token_used(db, &(struct q_access_token_used_in){now, ip, h[0], row.id}, NULL);
+        e = q_access_token_used(db, &(struct q_access_token_used_in){now, ip, hash, row.id}, NULL);
     return e;
 }
 
@@ -61,7 +70,7 @@ enum err access_token_add(struct db *db, const struct keyring *keys,
     struct db_done done;
     key_text_make(STR(ACCESS_TOKEN_PREFIX), text);
     key_text_hint(str_c(text), hint);
-    crypt_hash(keys, 0, HASHED_FOR, str_c(text), hash);
+    crypt_hash(keys, HASHED_FOR, str_c(text), hash);
     enum err e = q_access_token_insert(db,
                                        &(struct q_access_token_insert_in){
                                            .user_id = t->user_id,

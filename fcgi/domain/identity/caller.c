@@ -56,15 +56,17 @@ struct asked {
     struct str key, hash; /* of the newest generation */
 };
 
-/* A key that is stored with an older pepper is found by that, and then has the newest. */
+/* A key that is stored with another pepper is found by that, and then has the newest. */
 static enum err read_picture(struct auth *a, struct db *db, const struct asked *ask,
                              struct held **out) {
     struct secret_ids ids;
+    uint8_t hash[CRYPT_HASH_LEN];
     enum err e = caller_load(db, ask->hash, out);
-    if (e != ERR_DB_NO_ROW || keyring_generations(a->keys) == 1)
+    if (e != ERR_DB_NO_ROW || (!keyring_refresh(a->keys) && keyring_generations(a->keys) == 1))
         return e;
     e = secret_find(db, a->keys, ask->key, &ids);
-    return e == OK ? caller_load(db, ask->hash, out) : e;
+    crypt_hash(a->keys, "api_key", ask->key, hash);
+    return e == OK ? caller_load(db, str_of(hash, sizeof hash), out) : e;
 }
 
 /* The counters of a picture are those from before it was read, so a change that commits meanwhile
@@ -122,7 +124,7 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
     uint8_t hash[CRYPT_HASH_LEN];
     struct held *old AUTO(held_unref) = NULL;
     int64_t now_ms = clock_mono_ms(), ttl_ms = a->conf()->auth_cache_ttl;
-    crypt_hash(a->keys, 0, "api_key", key, hash);
+    crypt_hash(a->keys, "api_key", key, hash);
     enum cached found = caller_cache_get(a->cache, hash, now_ms, &old);
     if (found == CACHED_UNKNOWN)
         return ERR_KEY_INVALID;

@@ -12,23 +12,32 @@ bool secret_ended(const struct secret_ids *s, int64_t now_s) {
     return s->expires_at >= 0 && now_s >= s->expires_at;
 }
 
-enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
-                     struct secret_ids *out) {
+static enum err find_secret(struct db *db, const struct keyring *keys, struct str key,
+                            struct q_secret_find *row, uint8_t newest[CRYPT_HASH_LEN]) {
     uint8_t hash[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     struct str h[CRYPT_GENERATIONS];
-    struct q_secret_find row;
-    for (int i = 0; i < CRYPT_GENERATIONS; i++) {
-        crypt_hash(keys, i < keyring_generations(keys) ? i : 0, "api_key", key, hash[i]);
+    crypt_hash_all(keys, "api_key", key, hash);
+    for (int i = 0; i < CRYPT_GENERATIONS; i++)
         h[i] = str_of(hash[i], CRYPT_HASH_LEN);
-    }
-    enum err e = q_secret_find(db, &(struct q_secret_find_in){h[0], h[1], h[2], h[3]}, &row);
+    memcpy(newest, hash[0], CRYPT_HASH_LEN);
+    return q_secret_find(db, &(struct q_secret_find_in){h[0], h[1], h[2], h[3]}, row);
+}
+
+enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
+                     struct secret_ids *out) {
+    uint8_t newest[CRYPT_HASH_LEN];
+    struct q_secret_find row;
+    enum err e = find_secret(db, keys, key, &row, newest);
+    if (e == ERR_DB_NO_ROW && keyring_refresh(keys))
+        e = find_secret(db, keys, key, &row, newest);
     if (e != OK)
         return e;
     *out = (struct secret_ids){row.secret_id, row.key_id, row.user_id, row.expires_at};
-    if (row.hash.n == CRYPT_HASH_LEN && crypt_equal(row.hash.p, hash[0], CRYPT_HASH_LEN))
+    if (row.hash.n == CRYPT_HASH_LEN && crypt_equal(row.hash.p, newest, CRYPT_HASH_LEN))
         return OK;
     /* Only a key's user knows its text, so a use is the time to move it to the new pepper. */
-    return q_secret_rehash(db, &(struct q_secret_rehash_in){h[0], row.secret_id}, NULL);
+    return q_secret_rehash(
+        db, &(struct q_secret_rehash_in){str_of(newest, sizeof newest), row.secret_id}, NULL);
 }
 
 /* Entries of a stored list. */

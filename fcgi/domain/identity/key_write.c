@@ -23,7 +23,7 @@ static enum err add_secret(struct db *db, const struct keyring *keys, int64_t ke
     struct buf sealed AUTO(sealed_free) = BUF(512);
     key_text_make(prefix, text);
     key_text_hint(str_c(text), hint);
-    crypt_hash(keys, 0, "api_key", str_c(text), hash);
+    crypt_hash(keys, "api_key", str_c(text), hash);
     if (recoverable)
         crypt_seal(keys, SEALED_FOR, str_c(text), &sealed);
     return q_secret_insert(db,

@@ -86,7 +86,7 @@ static enum err move_secret(struct batch *b, const struct item *it) {
     uint8_t hash[CRYPT_HASH_LEN];
     if (!open_item(b, it, "api_key", &plain))
         return OK;
-    crypt_hash(b->keys, 0, "api_key", buf_view(&plain), hash);
+    crypt_hash(b->keys, "api_key", buf_view(&plain), hash);
     crypt_seal(b->keys, "api_key", buf_view(&plain), &sealed);
     return q_secret_reseal(b->db,
                            &(struct q_secret_reseal_in){str_of(hash, sizeof hash),
