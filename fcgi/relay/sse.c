@@ -5,6 +5,7 @@
 typedef enum err (*sink)(void *ctx, const struct sse_event *ev);
 
 #define BOM STR("\xEF\xBB\xBF")
+#define KEEP (64u << 10) /* a stream that had one image does not keep its room */
 
 void sse_init(struct sse *s, size_t max_event) {
     *s = (struct sse){.pending = BUF(max_event), .joined = BUF(max_event)};
@@ -106,7 +107,10 @@ static enum err finish_pending(struct sse *s, struct str *p, sink on_event, void
     if (end < 0)
         return OK;
     enum err e = hand_over(s, buf_view(&s->pending), on_event, ctx);
-    buf_clear(&s->pending);
+    if (s->pending.cap > KEEP)
+        buf_free(&s->pending);
+    else
+        buf_clear(&s->pending);
     return e;
 }
 

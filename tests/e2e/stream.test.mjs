@@ -129,6 +129,16 @@ test('a long event arrives whole', async () => {
   assert.ok(r.text.endsWith('data: [DONE]\n\n'));
 });
 
+test('generated images, an event each, pass whole', async () => {
+  const image = (n) => ({ type: 'response.image_generation_call.partial_image', partial_image_b64: 'iVBORw0K'.repeat(n / 8) });
+  const all = [image(3 << 20), image(20 << 20), { type: 'response.completed', response: { id: 'r', usage: { input_tokens: 3, output_tokens: 4 } } }]
+    .map((e) => `event: ${e.type}\ndata: ${JSON.stringify(e)}\n\n`).join('');
+  const c = s.provider.play((x) => { x.stream(); x.end(all); });
+  const r = await s.post('/v1/responses', { model: 'gpt-4o', input: c.mark, stream: true });
+  assert.ok(r.text.replaceAll(': ping\n\n', '') === all, `${r.text.length} of ${all.length} bytes: ${r.text.slice(-300)}`);
+  assert.equal((await s.usageOf(r.id)).completion, 4);
+});
+
 test('a stream of 20 MB arrives complete', async () => {
   const c = s.provider.play(async (x) => {
     x.stream();
