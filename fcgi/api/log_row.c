@@ -72,8 +72,21 @@ static enum err read_numbers(struct api_request *req, struct q_log_rows_in *q, s
     return e;
 }
 
+/* Of a pattern only '%' is meant: model names have underscores. */
+static struct str pattern_of(struct api_request *req, struct str name) {
+    char *text = arena_alloc(req->mem, 2 * name.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '_' || name.p[i] == '\\')
+            text[n++] = '\\';
+        text[n++] = name.p[i];
+    }
+    return str_of(text, n);
+}
+
 static enum err read_texts(struct api_request *req, struct q_log_rows_in *q, struct fault *f) {
     enum err e = text_filter(req, "model_name", &q->model, &q->any_model, f);
+    q->model = pattern_of(req, q->model);
     if (e == OK)
         e = text_filter(req, "request_id", &q->request, &q->any_request, f);
     if (e == OK)

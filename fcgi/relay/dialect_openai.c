@@ -105,6 +105,7 @@ static struct usage usage(const int64_t *raw) {
         .prompt = raw[FIELD_PROMPT],
         .completion = raw[FIELD_COMPLETION],
         .cached = raw[FIELD_CACHED],
+        .cache_write_5m = raw[FIELD_WRITTEN],
         .image_in = raw[FIELD_IMAGE_IN],
         .audio_in = raw[FIELD_AUDIO_IN],
         .audio_out = raw[FIELD_AUDIO_OUT],
@@ -113,7 +114,8 @@ static struct usage usage(const int64_t *raw) {
     int64_t rest = raw[FIELD_TOTAL] - u.prompt - u.completion;
     if (u.prompt == 0 && rest > 0)
         u.prompt = rest; /* rerankers give the total alone */
-    else if (rest > 0 && (rest == u.reasoning || (!u.reasoning && rest != u.cached)))
+    else if (rest > 0 &&
+             (rest == u.reasoning || (!u.reasoning && rest != u.cached + u.cache_write_5m)))
         u.completion += rest; /* xAI counts reasoning beside the completion, Gemini in the total */
     return u;
 }

@@ -59,6 +59,20 @@ static const struct sample samples[] = {
      {.prompt = 10, .completion = 25, .reasoning = 20, .reported = true},
      0,
      .id = ""},
+    /* OpenRouter and LiteLLM: what was written to a cache has its own price */
+    {O,
+     {"{\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":5,\"total_tokens\":105,\"cost\":0."
+      "001,"
+      "\"prompt_tokens_details\":{\"cached_tokens\":10,\"cache_write_tokens\":60}}}"},
+     {.prompt = 100, .completion = 5, .cached = 10, .cache_write_5m = 60, .reported = true},
+     0,
+     .id = ""},
+    {O,
+     {"{\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":5,\"total_tokens\":105,"
+      "\"cache_creation_input_tokens\":70,\"prompt_tokens_details\":{\"cached_tokens\":20}}}"},
+     {.prompt = 100, .completion = 5, .cached = 20, .cache_write_5m = 70, .reported = true},
+     0,
+     .id = ""},
     /* Gemini by OpenAI's path: only the total tells of its thoughts */
     {O,
      {"{\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":424,\"total_tokens\":1016}}"},
