@@ -30,6 +30,7 @@ struct generation {
 
 struct table {            /* never changes */
     struct table *before; /* what was in force earlier: somebody may still read it */
+    unsigned edition;     /* counts from 1 */
     int n;
     struct generation gens[CRYPT_GENERATIONS]; /* newest first */
 };
@@ -145,6 +146,7 @@ static enum err load_table(const char *dir, struct table **out, struct fault *f)
     struct table *t AUTO(table_free) = sodium_malloc(sizeof *t);
     must(t != NULL);
     t->before = NULL;
+    t->edition = 1;
     t->n = n;
     for (int i = 0; i < n; i++) {
         e = read_generation(dir, numbers[i], &t->gens[i], f);
@@ -179,19 +181,19 @@ static bool is_listed(const struct table *t, const uint8_t numbers[CRYPT_GENERAT
     return same;
 }
 
-bool keyring_refresh(const struct keyring *k) {
+bool keyring_refresh(const struct keyring *k, unsigned edition) {
     struct ring *r = k->ring;
-    const struct table *seen = table_of(k);
     uint8_t numbers[CRYPT_GENERATIONS];
     struct table *t;
     int n;
     LOCKED(&r->loading);
-    if (table_of(k) != seen)
+    if (r->now->edition != edition)
         return true; /* another thread was faster */
-    if (list_generations(r->dir, numbers, &n, NULL) != OK || is_listed(seen, numbers, n) ||
+    if (list_generations(r->dir, numbers, &n, NULL) != OK || is_listed(r->now, numbers, n) ||
         load_table(r->dir, &t, NULL) != OK)
         return false;
     t->before = r->now;
+    t->edition = edition + 1;
     must(sodium_mprotect_readonly(t) == 0);
     __atomic_store_n(&r->now, t, __ATOMIC_RELEASE);
     return true;
@@ -278,16 +280,19 @@ static void hash_by(const struct generation *g, const char *what, struct str sec
     crypto_generichash_final(&st, out, CRYPT_HASH_LEN);
 }
 
-void crypt_hash(const struct keyring *k, const char *what, struct str secret,
-                uint8_t out[CRYPT_HASH_LEN]) {
-    hash_by(&table_of(k)->gens[0], what, secret, out);
+unsigned crypt_hash(const struct keyring *k, const char *what, struct str secret,
+                    uint8_t out[CRYPT_HASH_LEN]) {
+    const struct table *t = table_of(k);
+    hash_by(&t->gens[0], what, secret, out);
+    return t->edition;
 }
 
-void crypt_hash_all(const struct keyring *k, const char *what, struct str secret,
-                    uint8_t out[CRYPT_GENERATIONS][CRYPT_HASH_LEN]) {
+unsigned crypt_hash_all(const struct keyring *k, const char *what, struct str secret,
+                        uint8_t out[CRYPT_GENERATIONS][CRYPT_HASH_LEN]) {
     const struct table *t = table_of(k);
     for (int i = 0; i < CRYPT_GENERATIONS; i++)
         hash_by(&t->gens[i < t->n ? i : 0], what, secret, out[i]);
+    return t->edition;
 }
 
 void crypt_seal(const struct keyring *k, const char *what, struct str plain, struct buf *out) {
@@ -304,8 +309,7 @@ void crypt_seal(const struct keyring *k, const char *what, struct str plain, str
     out->p[out->n] = '\0';
 }
 
-static const struct generation *sealed_by(const struct keyring *k, struct str sealed) {
-    const struct table *t = table_of(k);
+static const struct generation *sealed_by(const struct table *t, struct str sealed) {
     for (int i = 0; sealed.n && i < t->n; i++)
         if (t->gens[i].number == (uint8_t)sealed.p[0])
             return &t->gens[i];
@@ -314,9 +318,10 @@ static const struct generation *sealed_by(const struct keyring *k, struct str se
 
 enum err crypt_unseal(const struct keyring *k, const char *what, struct str sealed,
                       struct buf *out) {
-    const struct generation *g = sealed_by(k, sealed);
-    if (!g && sealed.n && keyring_refresh(k)) /* another process knows a newer generation */
-        g = sealed_by(k, sealed);
+    const struct table *t = table_of(k);
+    const struct generation *g = sealed_by(t, sealed);
+    if (!g && sealed.n && keyring_refresh(k, t->edition)) /* another process knows a newer one */
+        g = sealed_by(table_of(k), sealed);
     if (!g || sealed.n < CRYPT_SEAL_OVERHEAD)
         return ERR_INTERNAL;
     const uint8_t *from = (const uint8_t *)sealed.p;

@@ -23,22 +23,23 @@ void crypt_init(void);
 /* Loads every generation. The fault names the file that is missing, malformed or too open. */
 must_use enum err keyring_load(const char *dir, struct keyring **out, struct fault *f);
 void keyring_free(struct keyring **k);
-/* Loads the generations again when others are listed than are known; true when they have changed.
- * To be asked when a hash is not found: another process may have written it with a newer
- * generation. */
-bool keyring_refresh(const struct keyring *k);
+/* Loads the generations again when others are listed than are known; true when there are others now
+ * than in this edition. To be asked when a hash is not found: another process may have written it
+ * with a newer generation. */
+must_use bool keyring_refresh(const struct keyring *k, unsigned edition);
 /* Makes dir and a first generation when it is missing; with `rotate` adds a newer generation. */
 must_use enum err keyring_init(const char *dir, bool rotate, struct fault *f);
 /* How many generations there are: 1..CRYPT_GENERATIONS; 0 is the newest. */
 int keyring_generations(const struct keyring *k);
 
 /* Keyed BLAKE2b-256 of a high-entropy secret with the newest pepper. `what` separates uses
- * ("api_key", "access_token", "session"): the same secret hashes differently. */
-void crypt_hash(const struct keyring *k, const char *what, struct str secret,
-                uint8_t out[CRYPT_HASH_LEN]);
+ * ("api_key", "access_token", "session"): the same secret hashes differently. Returns
+ * the keyring's edition, for keyring_refresh. */
+unsigned crypt_hash(const struct keyring *k, const char *what, struct str secret,
+                    uint8_t out[CRYPT_HASH_LEN]);
 /* With every pepper, newest first; the newest again where there are fewer. */
-void crypt_hash_all(const struct keyring *k, const char *what, struct str secret,
-                    uint8_t out[CRYPT_GENERATIONS][CRYPT_HASH_LEN]);
+unsigned crypt_hash_all(const struct keyring *k, const char *what, struct str secret,
+                        uint8_t out[CRYPT_GENERATIONS][CRYPT_HASH_LEN]);
 /* XChaCha20-Poly1305; `what` is bound as associated data. Appends to out. */
 void crypt_seal(const struct keyring *k, const char *what, struct str plain, struct buf *out);
 /* ERR_INTERNAL when it was sealed by an unknown generation, for another use, or was changed. */

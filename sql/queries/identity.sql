@@ -297,8 +297,13 @@ SELECT COUNT(*) FROM audit WHERE user_id = ? AND key_id = ?;
 
 -- name: audit_users :many
 -- in: after_user:i64
--- out: user_id:i64 n:i64 hash:bytes
-SELECT user_id, n, hash FROM audit_heads WHERE user_id > ? ORDER BY user_id LIMIT 1000;
+-- out: user_id:i64
+SELECT user_id FROM audit_heads WHERE user_id > ? ORDER BY user_id LIMIT 1000;
+
+-- name: audit_head :one
+-- in: user_id:i64
+-- out: n:i64 hash:bytes
+SELECT n, hash FROM audit_heads WHERE user_id = ?;
 
 -- name: audit_chain :many
 -- in: user_id:i64 after_id:i64

@@ -274,3 +274,17 @@ test('a newer generation of the secrets takes no credential away, whichever work
   assert.deepEqual(await everybody('/v1/models', key), [200]);
   assert.equal((await api('POST', `/api/token/${id}/key`)).json.data.key, key);
 });
+
+test('audit verify on a site that is in use takes nobody who writes for a forger', async () => {
+  const ids = (await Promise.all([make(), make(), make(), make()])).map((k) => k.id);
+  let writing = true;
+  const hands = ids.map(async (id) => { for (let n = 1; writing; n++) await api('PUT', '/api/token?status_only=1', { id, status: 1 + (n % 2) }); });
+  try {
+    for (let i = 0; i < 12; i++) assert.match(await s.ctl(['audit', 'verify']), /are what was written/);
+  } finally {
+    writing = false;
+    await Promise.all(hands);
+  }
+  await s.sql(`UPDATE audit SET detail = '{}' WHERE key_id = ${ids[1]} ORDER BY id LIMIT 1`);
+  await assert.rejects(s.ctl(['audit', 'verify']));
+});

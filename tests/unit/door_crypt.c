@@ -98,22 +98,23 @@ static void a_generation_that_another_process_added_is_taken_up(void **state) {
     struct buf sealed AUTO(buf_free) = BUF(1000), plain AUTO(buf_free) = BUF(1000);
     uint8_t before[CRYPT_HASH_LEN], after[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     struct keyring *running AUTO(keyring_free) = loaded();
-    crypt_hash(running, "api_key", STR("sk-x"), before);
-    assert_false(keyring_refresh(running));
+    unsigned first = crypt_hash(running, "api_key", STR("sk-x"), before);
+    assert_false(keyring_refresh(running, first));
     rotate();
     struct keyring *other AUTO(keyring_free) = loaded();
     crypt_seal(other, "channel", STR("newer"), &sealed);
     assert_int_equal(crypt_unseal(running, "channel", buf_view(&sealed), &plain), OK);
     assert_str(buf_view(&plain), "newer");
     assert_int_equal(keyring_generations(running), 2);
-    assert_false(keyring_refresh(running));
-    crypt_hash_all(running, "api_key", STR("sk-x"), after);
+    assert_true(keyring_refresh(running, first)); /* whoever hashed before asks again */
+    unsigned second = crypt_hash_all(running, "api_key", STR("sk-x"), after);
+    assert_false(keyring_refresh(running, second));
     assert_true(crypt_equal(before, after[1], sizeof before));
     assert_int_equal(unlink(path_of("1.key")), 0);
-    assert_true(keyring_refresh(running));
+    assert_true(keyring_refresh(running, second));
     assert_int_equal(keyring_generations(running), 1);
     assert_int_equal(unlink(path_of("2.key")), 0);
-    assert_false(keyring_refresh(running)); /* an empty directory takes nothing away */
+    assert_false(keyring_refresh(running, second + 1)); /* an empty directory takes nothing away */
     assert_int_equal(keyring_generations(running), 1);
 }
 

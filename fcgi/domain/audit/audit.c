@@ -1,6 +1,7 @@
 #include "domain/audit/audit.h"
 
 #include "door/crypt.h"
+#include "door/db.h"
 #include "door/queries.h"
 #include "util/clock.h"
 
@@ -125,43 +126,54 @@ static enum err check_chain(struct db *db, struct walk *w) {
     return e;
 }
 
-#define HEADS 1000
-struct heads {
-    size_t n;
-    struct {
-        int64_t user_id, n;
-        uint8_t hash[CRYPT_HASH_LEN];
-    } items[HEADS];
+struct account {
+    struct walk walk;
+    struct audit_report *out;
+    struct fault *fault;
 };
 
-static enum err take_head(void *ctx, const struct q_audit_users *row) {
-    struct heads *h = ctx;
-    if (row->hash.n != CRYPT_HASH_LEN || h->n == HEADS)
-        return ERR_INTERNAL;
-    h->items[h->n].user_id = row->user_id;
-    h->items[h->n].n = row->n;
-    memcpy(h->items[h->n].hash, row->hash.p, CRYPT_HASH_LEN);
-    h->n++;
-    return OK;
-}
-
-static enum err check_account(struct db *db, const struct heads *h, size_t i,
-                              struct audit_report *out, struct fault *f) {
-    struct walk w = {.report = out, .user_id = h->items[i].user_id};
-    enum err e = check_chain(db, &w);
+/* The chain and its end as they are at one moment: who writes meanwhile is no forger. */
+static enum err check_account(struct db *db, void *ctx) {
+    struct account *a = ctx;
+    struct q_audit_head head;
+    uint8_t last[CRYPT_HASH_LEN];
+    struct walk *w = &a->walk;
+    *w = (struct walk){.report = a->out, .user_id = w->user_id};
+    enum err e = q_audit_head(db, &(struct q_audit_head_in){w->user_id}, &head);
+    if (e == ERR_DB_NO_ROW) /* its rows, if any, are orphans */
+        return OK;
+    if (e == OK && head.hash.n != sizeof last)
+        e = ERR_INTERNAL;
     if (e != OK)
         return e;
-    out->accounts++;
-    out->rows += w.n;
-    if (!w.broken && w.n == h->items[i].n && memcmp(w.hash, h->items[i].hash, sizeof w.hash) == 0)
+    int64_t written = head.n;
+    memcpy(last, head.hash.p, sizeof last);
+    e = check_chain(db, w);
+    if (e != OK)
+        return e;
+    if (!w->broken && w->n == written && memcmp(w->hash, last, sizeof last) == 0)
         return OK;
-    out->bad_user = w.user_id;
-    if (w.broken)
-        return fault_set(f, ERR_INTERNAL,
+    a->out->bad_user = w->user_id;
+    if (w->broken)
+        return fault_set(a->fault, ERR_INTERNAL,
                          "account %lld: row %lld was changed or one before it removed",
-                         (long long)w.user_id, (long long)out->bad_row);
-    return fault_set(f, ERR_INTERNAL, "account %lld: %lld rows are there, %lld were written",
-                     (long long)w.user_id, (long long)w.n, (long long)h->items[i].n);
+                         (long long)w->user_id, (long long)a->out->bad_row);
+    return fault_set(a->fault, ERR_INTERNAL, "account %lld: %lld rows are there, %lld were written",
+                     (long long)w->user_id, (long long)w->n, (long long)written);
+}
+
+#define STEP 1000 /* of audit_users */
+
+struct accounts {
+    size_t n;
+    int64_t ids[STEP];
+};
+
+static enum err take_account(void *ctx, const struct q_audit_users *row) {
+    struct accounts *all = ctx;
+    must(all->n < STEP);
+    all->ids[all->n++] = row->user_id;
+    return OK;
 }
 
 /* Rows whose account has no head at all: the head was removed with the intention to hide. */
@@ -174,18 +186,22 @@ static enum err check_orphans(struct db *db, struct fault *f) {
 }
 
 enum err audit_verify(struct db *db, struct audit_report *out, struct fault *f) {
-    struct heads *h AUTO(base_freep) = base_alloc(sizeof *h);
+    struct accounts *all AUTO(base_freep) = base_alloc(sizeof *all);
     int64_t after = 0;
     *out = (struct audit_report){0};
     do {
-        h->n = 0;
-        enum err e = q_audit_users(db, &(struct q_audit_users_in){after}, take_head, h);
-        for (size_t i = 0; e == OK && i < h->n; i++)
-            e = check_account(db, h, i, out, f);
+        all->n = 0;
+        enum err e = q_audit_users(db, &(struct q_audit_users_in){after}, take_account, all);
+        for (size_t i = 0; e == OK && i < all->n; i++) {
+            struct account a = {.walk = {.user_id = all->ids[i]}, .out = out, .fault = f};
+            e = db_snapshot(db, check_account, &a);
+            out->accounts++;
+            out->rows += a.walk.n;
+        }
         if (e != OK)
             return e;
-        if (h->n)
-            after = h->items[h->n - 1].user_id;
-    } while (h->n == HEADS);
+        if (all->n)
+            after = all->ids[all->n - 1];
+    } while (all->n == STEP);
     return check_orphans(db, f);
 }

@@ -29,10 +29,11 @@ static enum err fill(const struct q_access_token_find *row, struct identity *out
 }
 
 static enum err find(struct db *db, const struct keyring *keys, struct str text, int64_t now,
-                     struct q_access_token_find *row, uint8_t newest[CRYPT_HASH_LEN]) {
+                     struct q_access_token_find *row, uint8_t newest[CRYPT_HASH_LEN],
+                     unsigned *edition) {
     uint8_t hash[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     struct str h[CRYPT_GENERATIONS];
-    crypt_hash_all(keys, HASHED_FOR, text, hash);
+    *edition = crypt_hash_all(keys, HASHED_FOR, text, hash);
     for (int i = 0; i < CRYPT_GENERATIONS; i++)
         h[i] = str_of(hash[i], CRYPT_HASH_LEN);
     memcpy(newest, hash[0], CRYPT_HASH_LEN);
@@ -43,13 +44,14 @@ static enum err find(struct db *db, const struct keyring *keys, struct str text,
 enum err access_token_find(struct db *db, const struct keyring *keys, struct str text,
                            struct str ip, struct identity *out) {
     uint8_t newest[CRYPT_HASH_LEN];
+    unsigned edition;
     struct q_access_token_find row;
     int64_t now = clock_unix_s();
     if (!key_text_ok(text))
         return ERR_TOKEN_INVALID;
-    enum err e = find(db, keys, text, now, &row, newest);
-    if (e == ERR_DB_NO_ROW && keyring_refresh(keys))
-        e = find(db, keys, text, now, &row, newest);
+    enum err e = find(db, keys, text, now, &row, newest, &edition);
+    if (e == ERR_DB_NO_ROW && keyring_refresh(keys, edition))
+        e = find(db, keys, text, now, &row, newest, &edition);
     if (e == ERR_DB_NO_ROW)
         return ERR_TOKEN_INVALID;
     if (e == OK)

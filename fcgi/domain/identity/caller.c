@@ -54,6 +54,7 @@ static bool is_unchanged(const struct auth *a, const struct held *h) {
 
 struct asked {
     struct str key, hash; /* of the newest generation */
+    unsigned edition;     /* of the keyring that hashed it */
 };
 
 /* A key that is stored with another pepper is found by that, and then has the newest. */
@@ -62,7 +63,8 @@ static enum err read_picture(struct auth *a, struct db *db, const struct asked *
     struct secret_ids ids;
     uint8_t hash[CRYPT_HASH_LEN];
     enum err e = caller_load(db, ask->hash, out);
-    if (e != ERR_DB_NO_ROW || (!keyring_refresh(a->keys) && keyring_generations(a->keys) == 1))
+    if (e != ERR_DB_NO_ROW ||
+        (!keyring_refresh(a->keys, ask->edition) && keyring_generations(a->keys) == 1))
         return e;
     e = secret_find(db, a->keys, ask->key, &ids);
     crypt_hash(a->keys, "api_key", ask->key, hash);
@@ -102,9 +104,9 @@ static enum err read_first(struct auth *a, struct db *db, const struct asked *as
 
 /* For a hash that is not in the cache, or whose picture `old` is out of date. */
 static enum err fetch(struct auth *a, struct db *db, struct str key,
-                      const uint8_t hash[CRYPT_HASH_LEN], const struct held *old,
+                      const uint8_t hash[CRYPT_HASH_LEN], unsigned edition, const struct held *old,
                       struct held **out) {
-    const struct asked ask = {key, str_of(hash, CRYPT_HASH_LEN)};
+    const struct asked ask = {key, str_of(hash, CRYPT_HASH_LEN), edition};
     enum err e = old ? read_again(a, db, &ask, old->caller.key_id, old->caller.user_id, out)
                      : read_first(a, db, &ask, out);
     if (e == ERR_DB_NO_ROW) {
@@ -124,7 +126,7 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
     uint8_t hash[CRYPT_HASH_LEN];
     struct held *old AUTO(held_unref) = NULL;
     int64_t now_ms = clock_mono_ms(), ttl_ms = a->conf()->auth_cache_ttl;
-    crypt_hash(a->keys, "api_key", key, hash);
+    unsigned edition = crypt_hash(a->keys, "api_key", key, hash);
     enum cached found = caller_cache_get(a->cache, hash, now_ms, &old);
     if (found == CACHED_UNKNOWN)
         return ERR_KEY_INVALID;
@@ -136,7 +138,7 @@ static enum err find_held(struct auth *a, struct db *db, struct str key, struct 
         return OK;
     }
     counter_add_at(COUNTER_AUTH_CACHE, COUNTER_LOOKUP_MISS, 0, 1);
-    enum err e = fetch(a, db, key, hash, old, out);
+    enum err e = fetch(a, db, key, hash, edition, old, out);
     if (e == ERR_DB_AWAY && unchanged && now_ms - old->read_at_ms < ttl_ms + GRACE_MS) {
         *out = old;
         old = NULL;

@@ -13,10 +13,11 @@ bool secret_ended(const struct secret_ids *s, int64_t now_s) {
 }
 
 static enum err find_secret(struct db *db, const struct keyring *keys, struct str key,
-                            struct q_secret_find *row, uint8_t newest[CRYPT_HASH_LEN]) {
+                            struct q_secret_find *row, uint8_t newest[CRYPT_HASH_LEN],
+                            unsigned *edition) {
     uint8_t hash[CRYPT_GENERATIONS][CRYPT_HASH_LEN];
     struct str h[CRYPT_GENERATIONS];
-    crypt_hash_all(keys, "api_key", key, hash);
+    *edition = crypt_hash_all(keys, "api_key", key, hash);
     for (int i = 0; i < CRYPT_GENERATIONS; i++)
         h[i] = str_of(hash[i], CRYPT_HASH_LEN);
     memcpy(newest, hash[0], CRYPT_HASH_LEN);
@@ -26,10 +27,11 @@ static enum err find_secret(struct db *db, const struct keyring *keys, struct st
 enum err secret_find(struct db *db, const struct keyring *keys, struct str key,
                      struct secret_ids *out) {
     uint8_t newest[CRYPT_HASH_LEN];
+    unsigned edition;
     struct q_secret_find row;
-    enum err e = find_secret(db, keys, key, &row, newest);
-    if (e == ERR_DB_NO_ROW && keyring_refresh(keys))
-        e = find_secret(db, keys, key, &row, newest);
+    enum err e = find_secret(db, keys, key, &row, newest, &edition);
+    if (e == ERR_DB_NO_ROW && keyring_refresh(keys, edition))
+        e = find_secret(db, keys, key, &row, newest, &edition);
     if (e != OK)
         return e;
     *out = (struct secret_ids){row.secret_id, row.key_id, row.user_id, row.expires_at};
