@@ -10,12 +10,15 @@
 #include "relay/relay.h"
 #include "util/queue.h"
 
+#include <semaphore.h>
+
 struct app {
     int listen_fd;
     struct host *host;
     struct keyring *keys;
     struct auth *auth;
     struct billing *billing;
+    sem_t accepting;       /* the right to wait for the next request; see front.c */
     struct queue to_loop;  /* exchanges, while the loop is at work */
     struct watch arrivals; /* there */
     struct poller poller;  /* its turn comes with the right to use the relay */

@@ -6,6 +6,7 @@
 #include "door/zip.h"
 #include "util/clock.h"
 #include "util/counter.h"
+#include "util/wait.h"
 
 #include <stdlib.h>
 
@@ -56,6 +57,7 @@ static enum err inflate_body(struct exchange *x, int64_t max, struct fault *f) {
         !str_ieq(coding, STR("deflate")))
         return fault_set(f, ERR_BODY_ENCODING, "%.*s", STR_ARG(coding));
     struct buf plain AUTO(buf_free) = BUF((size_t)max);
+    wait_begins(); /* a little may become much */
     enum err e = zip_inflate(str_of(x->body, x->body_n), &plain);
     if (e)
         return fault_set(f, e, "%lld", (long long)max);

@@ -136,6 +136,7 @@ static void thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg),
 
 static void start(struct app *a, struct threads *t) {
     loop_open(a);
+    must(sem_init(&a->accepting, 0, 1) == 0);
     thread_start(&t->ledger, "ledger", ledger_main, a);
     thread_start(&t->loop, "loop", loop_main, a);
     t->n_fronts = (size_t)app_conf()->worker_threads;
@@ -143,13 +144,15 @@ static void start(struct app *a, struct threads *t) {
         thread_start(&t->fronts[i], "front", front_main, a);
 }
 
-/* A front may be about to enter accept() when it is kicked, so the kick is repeated. */
+/* A front may be about to enter accept() when it is kicked, so the kick is repeated; and one that
+ * is not joined yet may wait for another to leave accept(). */
 static void join_fronts(struct threads *t) {
     fcgi_stop();
     for (size_t i = 0; i < t->n_fronts; i++) {
         struct timespec until;
         do {
-            pthread_kill(t->fronts[i], SIGUSR1);
+            for (size_t k = i; k < t->n_fronts; k++)
+                pthread_kill(t->fronts[k], SIGUSR1);
             must(clock_gettime(CLOCK_REALTIME, &until) == 0);
             until.tv_nsec += KICK_MS * 1000000;
             until.tv_sec += until.tv_nsec / 1000000000;

@@ -4,6 +4,7 @@
 #include "util/clock.h"
 #include "util/counter.h"
 #include "util/log.h"
+#include "util/wait.h"
 
 #include <errmsg.h>
 #include <mysqld_error.h>
@@ -141,6 +142,7 @@ static bool still_there(struct db *db) {
 
 /* A statement of a transaction whose beginning is gone would be committed alone. */
 enum err db_ready(struct db *db) {
+    wait_begins();
     if (db->in_transaction && db->spoiled)
         return db->spoiled;
     if (db->session && still_there(db))

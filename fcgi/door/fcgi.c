@@ -2,6 +2,7 @@
 
 #include "util/clock.h"
 #include "util/spare.h"
+#include "util/wait.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +21,8 @@
 
 #define RECORD_MAX 65528 /* the largest content that needs no padding */
 #define TAIL_MAX (128u << 20)
+#define QUICK_BODY (64 << 10) /* is there already: the web server sends it with the request */
+#define IMPATIENCE_MS 1       /* who has not sent all by then is waited for: wait_begins() */
 #define READ_STEP_TIMEOUT_S 5 /* a silent read is looked at this often */
 
 enum { FCGI_END = 3, FCGI_OUT = 6 };
@@ -116,21 +119,44 @@ void fcgi_stop(void) {
     FCGX_ShutdownPending();
 }
 
+static void set_read_timeout(int fd, struct timeval t) {
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+}
+
+/* The next connection, or -1: none now. */
+static int accept_next(int listen_fd) {
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+        poll(NULL, 0, 20); /* out of descriptors: wait for some to be given back */
+    return fd;
+}
+
+/* The parameters of the request on fd. libfcgi would accept by itself, and then wait for ever for
+ * who says nothing. */
+static bool read_request(FCGX_Request *r, int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, IMPATIENCE_MS) <= 0)
+        wait_begins();
+    set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
+    r->ipcFd = fd;
+    r->keepConnection = 1; /* it takes this one, */
+    r->listen_sock = -1;   /* and no other, which closes it when it makes no sense */
+    if (FCGX_Accept_r(r) != 0)
+        return false;
+    set_read_timeout(fd, (struct timeval){.tv_usec = IMPATIENCE_MS * 1000});
+    return true;
+}
+
 bool fcgi_accept(int listen_fd, struct fcgi_conn *c) {
     FCGX_Request *r = base_alloc(sizeof *r);
-    must(FCGX_InitRequest(r, listen_fd, FCGI_FAIL_ACCEPT_ON_INTR) == 0);
-    for (;;) {
-        if (__atomic_load_n(&stopping, __ATOMIC_ACQUIRE))
-            break;
-        if (FCGX_Accept_r(r) == 0) {
-            struct timeval step = {.tv_sec = READ_STEP_TIMEOUT_S};
-            setsockopt(r->ipcFd, SOL_SOCKET, SO_RCVTIMEO, &step, sizeof step);
-            *c = (struct fcgi_conn){
-                .fd = r->ipcFd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
-            return true;
-        }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            poll(NULL, 0, 20); /* out of descriptors: wait for some to be given back */
+    must(FCGX_InitRequest(r, listen_fd, 0) == 0);
+    while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
+        int fd = accept_next(listen_fd);
+        if (fd < 0 || !read_request(r, fd))
+            continue;
+        *c = (struct fcgi_conn){
+            .fd = fd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
+        return true;
     }
     FCGX_Free(r, 1);
     free(r);
@@ -175,20 +201,25 @@ static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi
 /* libfcgi takes a read that a signal interrupted (one wakes fronts that wait in accept when the
  * worker stops), or that was silent for a step, for the end. Nothing was read then, so it can go
  * on. */
-static bool was_interrupted(FCGX_Stream *in) {
+static bool was_interrupted(FCGX_Stream *in, int fd) {
     int error = FCGX_GetError(in);
     if (error != EINTR && error != EAGAIN)
         return false;
+    if (error == EAGAIN) {
+        wait_begins();
+        set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
+    }
     FCGX_ClearError(in);
     in->isClosed = 0; /* FCGX_ClearError leaves it */
     return true;
 }
 
-static enum err read_stream(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
+static enum err read_stream(FCGX_Stream *in, int fd, struct body *b,
+                            const struct fcgi_body_rule *rule) {
     for (;;) {
         /* one byte makes libfcgi do exactly one fill; the rest of it is taken from the buffer */
         int c = FCGX_GetChar(in);
-        bool silent = c == EOF && was_interrupted(in);
+        bool silent = c == EOF && was_interrupted(in, fd);
         if (c == EOF && !silent)
             return FCGX_GetError(in) ? ERR_CLIENT_GONE : OK;
         in->rdNext -= !silent;
@@ -201,6 +232,8 @@ static enum err read_stream(FCGX_Stream *in, struct body *b, const struct fcgi_b
 enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi_body_rule *rule,
                         char **body, size_t *n) {
     FCGX_Request *r = c->request;
+    if (declared < 0 || declared > QUICK_BODY)
+        wait_begins();
     struct body b = {.started_ms = clock_mono_ms()};
     *body = NULL;
     *n = 0;
@@ -208,7 +241,7 @@ enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi
         b.cap = (size_t)declared + 1;
         b.p = spare_take(b.cap);
     }
-    enum err e = read_stream(r->in, &b, rule);
+    enum err e = read_stream(r->in, r->ipcFd, &b, rule);
     if (!e && (int64_t)b.total > rule->max)
         e = ERR_BODY_TOO_LARGE;
     if (!e && declared >= 0 && (int64_t)b.total != declared)
@@ -345,6 +378,8 @@ size_t fcgi_pending(const struct fcgi_conn *c) {
 
 bool fcgi_wait(struct fcgi_conn *c, int timeout_ms) {
     int64_t until = clock_mono_ms() + timeout_ms;
+    if (c->tail.n)
+        wait_begins();
     while (c->tail.n) {
         int64_t left = until - clock_mono_ms();
         struct pollfd p = {.fd = c->fd, .events = POLLOUT};

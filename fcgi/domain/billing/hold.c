@@ -7,6 +7,7 @@
 #include "door/conf.h"
 #include "door/queries.h"
 #include "util/clock.h"
+#include "util/wait.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -272,8 +273,10 @@ static void fill_opened(const struct billing *b, const struct hold_ask *ask, str
 
 /* A worker that has just started is about to join. */
 static void await_joined(const struct billing *b) {
-    while (!b->good_until_ms && clock_mono_ms() < b->started_ms + BILLING_WAIT_MS)
+    while (!b->good_until_ms && clock_mono_ms() < b->started_ms + BILLING_WAIT_MS) {
+        wait_begins();
         usleep(5000);
+    }
 }
 
 static enum err may_hold(struct billing *b, struct fault *f) {

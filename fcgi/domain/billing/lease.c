@@ -1,6 +1,7 @@
 #include "domain/billing/lease.h"
 
 #include "util/clock.h"
+#include "util/wait.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ static void hold(struct lease *l, int64_t need) {
 
 static bool wait_drawn(struct lease *l, int64_t deadline_ms) {
     struct timespec until = {deadline_ms / 1000, deadline_ms % 1000 * 1000000};
+    wait_begins();
     return pthread_cond_timedwait(&l->shard->drawn, &l->shard->lock.m, &until) != ETIMEDOUT;
 }
 

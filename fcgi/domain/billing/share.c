@@ -2,6 +2,7 @@
 
 #include "door/queries.h"
 #include "util/clock.h"
+#include "util/wait.h"
 
 #include <time.h>
 
@@ -15,6 +16,7 @@
 #define BURIALS 64
 
 static void nap(int64_t ms) {
+    wait_begins();
     nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
 }
 
