@@ -165,32 +165,45 @@ static const struct group *first_group(const struct exchange *x, const struct ch
     return g->n ? g->groups[0] : NULL;
 }
 
-static enum err take_hold(struct app *a, struct db *db, struct exchange *x, const struct choice *g,
-                          struct fault *f) {
+/* Embeddings, images and speech know no limit, and a provider refuses what it does not know. */
+static bool may_clamp(const struct exchange *x, const struct route *route, const struct group *g) {
+    bool generates = !(route->flags & ROUTE_GEMINI) || x->peek.limit_as == PEEK_LIMIT_GENERATION;
+    return g && g->clamp_max_tokens && route->flags & ROUTE_LENGTH && generates;
+}
+
+/* The longest answer, of all that were asked for together. */
+static bool longest_answer(const struct exchange *x, int64_t *most) {
+    bool tokens = x->family != COUNTER_ROUTE_EMBEDDINGS && x->family != COUNTER_ROUTE_MODERATIONS &&
+                  x->family != COUNTER_ROUTE_RERANK;
+    int64_t one = x->peek.max_tokens >= 0 ? x->peek.max_tokens : x->model->default_max_tokens;
+    return !__builtin_mul_overflow(tokens ? one : 0, x->peek.n > 0 ? x->peek.n : 1, most);
+}
+
+static enum err take_hold(struct app *a, struct db *db, struct exchange *x,
+                          const struct route *route, const struct choice *g, struct fault *f) {
     const struct model *m = x->model;
     if (x->free_of_charge)
         return OK;
     if (!m->price && !catalog_option_bool(x->catalog, "allow_unpriced_models", false))
         return fault_set(f, ERR_PRICE_MISSING, "%.*s", STR_ARG(m->name));
-    int64_t most = x->peek.max_tokens >= 0 ? x->peek.max_tokens : m->default_max_tokens;
-    int64_t n = x->peek.n > 0 ? x->peek.n : 1;
-    if (__builtin_mul_overflow(most, n, &most))
+    int64_t most, n = x->peek.n > 0 ? x->peek.n : 1;
+    if (!longest_answer(x, &most))
         return fault_field(f, ERR_FIELD_VALUE, "max_tokens", "max_tokens");
     const struct group *group = first_group(x, g);
     int64_t clamp_to = 0;
-    enum err e = billing_hold(
-        a->billing, db,
-        &(struct hold_ask){.caller = x->caller,
-                           .model = m,
-                           .price = m->price,
-                           .group = group,
-                           .clamp_to = group && group->clamp_max_tokens ? &clamp_to : NULL,
-                           .group_ratio = dearest(x, g),
-                           .prompt_tokens = x->peek.prompt_tokens,
-                           .max_completion = most,
-                           .request_id = x->rq.id,
-                           .report = &x->limits},
-        &x->hold, f);
+    enum err e =
+        billing_hold(a->billing, db,
+                     &(struct hold_ask){.caller = x->caller,
+                                        .model = m,
+                                        .price = m->price,
+                                        .group = group,
+                                        .clamp_to = may_clamp(x, route, group) ? &clamp_to : NULL,
+                                        .group_ratio = dearest(x, g),
+                                        .prompt_tokens = x->peek.prompt_tokens,
+                                        .max_completion = most,
+                                        .request_id = x->rq.id,
+                                        .report = &x->limits},
+                     &x->hold, f);
     if (!e && clamp_to > 0) /* shared by the answers that were asked for */
         x->clamp_max_tokens = clamp_to > n ? clamp_to / n : 1;
     return e;
@@ -236,7 +249,7 @@ enum err inference_prepare(struct app *a, struct db *db, struct exchange *x,
     x->model = catalog_model(x->catalog, x->peek.model);
     if (!x->model)
         return fault_field(f, ERR_MODEL_NOT_FOUND, "model", "%.*s", STR_ARG(x->peek.model));
-    e = take_hold(a, db, x, &groups, f);
+    e = take_hold(a, db, x, route, &groups, f);
     if (!e)
         e = make_plan(a, x, pin, &groups, f);
     if (e)

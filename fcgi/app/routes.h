@@ -20,6 +20,7 @@ enum route_flag {
     ROUTE_MULTIPART = 2,    /* the body may be multipart/form-data */
     ROUTE_FREE = 4,         /* not charged */
     ROUTE_GEMINI = 8,       /* model and action are in the path */
+    ROUTE_LENGTH = 16,      /* a request may limit the length of its answer */
 };
 
 struct route {

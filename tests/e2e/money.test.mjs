@@ -261,3 +261,34 @@ test('workers killed under mixed load: every answered call has one row, none two
     'the dead hold no lease', 60000 * slow);
   await reconciled();
 });
+
+test('who cannot pay the longest answer gets a shorter one where lengths can be limited, and nowhere a field that no provider knows', async () => {
+  const s = await Stack.start({ workers: 1 });
+  try {
+    await s.ctl(['group', 'set', 'default', '--clamp-max-tokens', 'yes']);
+    await sleep(1000);
+    const key = await s.addUser('clamped@example.org', 300);
+    const call = async (path, body) => {
+      const c = s.provider.play((x) => x.answer(200, { usage: usage(3, 0) }));
+      const r = await s.post(path, JSON.parse(JSON.stringify(body).replace('MARK', c.mark)), { key });
+      return [r.status, c.seen[0]?.json];
+    };
+    const [status, chat] = await call('/v1/chat/completions', { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'MARK' }] });
+    assert.equal(status, 200);
+    assert.ok(chat.max_tokens > 0 && chat.max_tokens < 150, `${chat.max_tokens}`);
+    const [, gemini] = await call('/v1beta/models/gemini-2.5-flash:generateContent', { contents: [{ parts: [{ text: 'MARK' }] }] });
+    assert.ok(gemini.generationConfig.maxOutputTokens > 0);
+    for (const [path, body] of [
+      ['/v1/embeddings', { model: 'text-embedding-3-small', input: 'MARK' }],
+      ['/v1/images/generations', { model: 'gpt-image-1', prompt: 'MARK' }],
+      ['/v1/audio/speech', { model: 'tts-1', input: 'MARK', voice: 'alloy' }],
+      ['/v1beta/models/gemini-2.5-flash:embedContent', { content: { parts: [{ text: 'MARK' }] } }],
+    ]) {
+      const [status, seen] = await call(path, body);
+      if (path.endsWith('embeddings')) assert.equal(status, 200, 'an answer without tokens costs its prompt alone');
+      if (seen) assert.deepEqual(Object.keys(seen), Object.keys(body), path);
+    }
+  } finally {
+    await s.stop();
+  }
+});
