@@ -283,7 +283,7 @@ static bool is_text(const struct exchange *x) {
 }
 
 /* What is billed: the provider's word; where it has not spoken, was cut off before it could or says
- * that a text was nothing, our estimate of what was sent and delivered. */
+ * that a question or its text was nothing, our estimate of what was sent and delivered. */
 static void bill(struct exchange *x) {
     struct outcome *o = &x->outcome;
     struct usage *u = &x->scan.usage;
@@ -299,9 +299,15 @@ static void bill(struct exchange *x) {
         o->usage_estimated = true;
         o->usage.prompt = x->peek.prompt_tokens;
         o->usage.completion = delivered;
-    } else if ((cut_off || !u->completion) && u->completion < delivered) {
+        return;
+    }
+    if ((cut_off || !u->completion) && u->completion < delivered) {
         o->usage_estimated = true;
         o->usage.completion = delivered;
+    }
+    if (is_text(x) && !u->prompt) {
+        o->usage_estimated = true;
+        o->usage.prompt = x->peek.prompt_tokens;
     }
 }
 

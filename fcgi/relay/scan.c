@@ -287,12 +287,13 @@ static void scalar_ends(struct machine *m) {
 
 static const unsigned char *step_scalar(struct machine *m, const unsigned char *p,
                                         const unsigned char *end) {
-    const int64_t most = INT64_C(1000000000000); /* sums of such stay far from overflow */
+    const int64_t most = INT64_C(1000000000); /* no call has as many: not a number to bill by */
     for (; p < end; p++) {
         unsigned char c = *p;
         if (c >= '0' && c <= '9') {
             if (!m->fraction)
                 m->number = m->number < most ? m->number * 10 + (c - '0') : most;
+            m->no_number |= m->number >= most;
         } else if (c == '.') {
             m->fraction = true;
         } else if (c == '-' || c == '+' || (c >= 'a' && c <= 'z') || c == 'E') {

@@ -181,3 +181,13 @@ test('an answer whose provider counts its text as nothing is charged what was de
     assert.ok(row.prompt === 11 && row.completion > 100 && row.estimated === 1, `stream ${stream}: ${JSON.stringify(row)}`);
   }
 });
+
+test('a usage without the question, or with one of absurd size, charges the question by its estimate', async () => {
+  for (const prompt of [0, 1e21]) {
+    const c = s.provider.play((x) => x.answer(200, `{"choices":[],"usage":{"prompt_tokens":${BigInt(prompt)},"completion_tokens":5}}`));
+    const r = await s.chat(c.mark, {});
+    assert.equal(r.status, 200, r.text);
+    const row = await s.usageOf(r.headers['x-request-id']);
+    assert.ok(row.prompt > 0 && row.prompt < 100 && row.completion === 5 && row.estimated === 1, JSON.stringify(row));
+  }
+});
