@@ -40,6 +40,8 @@ static enum err find_key(struct api_request *req, struct str key, struct fault *
     req->role = (int)ROLE_USER; /* a key never administers */
     req->user_name = c->user_name;
     req->user_group = c->user_group;
+    if (c->language.n)
+        req->lang = err_lang(c->language);
     req->scopes = c->scopes;
     return OK;
 }

@@ -23,12 +23,12 @@ SELECT hash FROM key_secrets WHERE id = ?;
 -- Each table is read by a whole unique key, so the optimizer has nothing to weigh.
 -- name: caller_get :one
 -- in: hash:bytes
--- out: secret_id:i64 key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str user_role:i64 user_status:i64 user_rpm_limit:i64 user_tpm_limit:i64 user_concurrency_limit:i64 user_budgets:i64 budgets:i64
+-- out: secret_id:i64 key_id:i64 user_id:i64 secret_expires_at:i64 name:str disabled:bool test_mode:bool expires_at:i64 unlimited:bool model_limits_enabled:bool model_limits:str allow_ips:str key_group:str auto_groups:str cross_group_retry:bool scopes:i64 rpm_limit:i64 tpm_limit:i64 concurrency_limit:i64 user_name:str user_group:str language:str user_role:i64 user_status:i64 user_rpm_limit:i64 user_tpm_limit:i64 user_concurrency_limit:i64 user_budgets:i64 budgets:i64
 SELECT s.id, k.id, k.user_id, s.expires_at, k.name, k.disabled, k.test_mode, k.expires_at,
        k.unlimited, k.model_limits_enabled, k.model_limits, k.allow_ips, k.key_group, k.auto_groups,
        k.cross_group_retry, k.scopes, k.rpm_limit, k.tpm_limit, k.concurrency_limit,
-       u.username, u.user_group, u.role, u.status, u.rpm_limit, u.tpm_limit, u.concurrency_limit,
-       u.budgets, (SELECT COUNT(*) FROM key_budgets b WHERE b.key_id = k.id)
+       u.username, u.user_group, u.language, u.role, u.status, u.rpm_limit, u.tpm_limit,
+       u.concurrency_limit, u.budgets, (SELECT COUNT(*) FROM key_budgets b WHERE b.key_id = k.id)
 FROM key_secrets s JOIN api_keys k ON k.id = s.key_id JOIN users u ON u.id = k.user_id
 WHERE s.hash = ? AND k.deleted_at IS NULL AND u.deleted_at IS NULL;
 

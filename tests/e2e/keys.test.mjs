@@ -129,6 +129,10 @@ test('an account\'s language comes before Accept-Language', async () => {
   try {
     const r = await api('POST', '/api/token', { name: 'x'.repeat(51) }, { 'accept-language': 'zh' });
     assert.deepEqual([r.json.message, r.json.code], ['tên token quá dài', 'name_too_long']);
+    const { key } = await make({ scopes: ['keys:read'] });
+    const byKey = (target) => s.get(target, { headers: { authorization: key, 'accept-language': 'zh' } });
+    assert.equal((await byKey('/api/token/0')).json.message, 'không tìm thấy bản ghi');
+    assert.equal((await byKey('/api/usage/token')).json.message.slice(0, 4), 'Thôn');
   } finally {
     await s.sql("UPDATE users SET language = '' WHERE id = 1");
   }

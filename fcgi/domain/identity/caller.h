@@ -22,6 +22,7 @@ enum role { ROLE_USER = 1, ROLE_ADMIN = 10, ROLE_ROOT = 100 };
 struct caller {
     int64_t key_id, secret_id, user_id;
     struct str key_name, user_name, user_group, key_group; /* key_group "" = the user's own */
+    struct str language;                                   /* the user's, "" = none chosen */
     bool key_disabled, user_disabled, unlimited_quota, test_mode, cross_group_retry;
     enum role role;
     int64_t expires_at; /* unix s, -1 = never */

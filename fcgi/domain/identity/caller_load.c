@@ -82,7 +82,8 @@ struct sizes {
 static size_t size_of(const struct q_caller_get *r, const struct sizes *n) {
     return sizeof(struct held) + (n->models + n->groups) * sizeof(struct str) +
            n->budgets * sizeof(struct budget_rule) + n->ips * sizeof(struct cidr) + r->name.n +
-           r->user_name.n + r->user_group.n + r->key_group.n + r->model_limits.n + r->auto_groups.n;
+           r->user_name.n + r->user_group.n + r->language.n + r->key_group.n + r->model_limits.n +
+           r->auto_groups.n;
 }
 
 static enum err fill_ips(struct str list, const struct cidr *out, size_t n) {
@@ -132,6 +133,7 @@ static enum err make_picture(const struct q_caller_get *r, struct held **out) {
     c->key_name = pack_str(&p, r->name);
     c->user_name = pack_str(&p, r->user_name);
     c->user_group = pack_str(&p, r->user_group);
+    c->language = pack_str(&p, r->language);
     c->key_group = pack_str(&p, r->key_group);
     cut_parts(pack_str(&p, r->model_limits), models);
     cut_parts(pack_str(&p, r->auto_groups), groups);
