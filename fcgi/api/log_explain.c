@@ -41,6 +41,7 @@ static enum err take_row(void *ctx, const struct q_log_rows *r) {
         .audio_out = r->audio_out,
         .reasoning = r->reasoning,
         .tool_searches = r->searches,
+        .images = r->images,
     };
     x->cost = r->cost;
     x->price_id = r->price_id;

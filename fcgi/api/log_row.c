@@ -196,6 +196,7 @@ static void put_counts(struct buf *o, const struct q_log_rows *r) {
         {"audio_output_tokens", r->audio_out},
         {"reasoning_tokens", r->reasoning},
         {"web_search_call_count", r->searches},
+        {"images", r->images},
         {"frt", r->first_byte_us / 1000},
         {"duration_ms", r->duration_us / 1000},
         {"status", r->status},

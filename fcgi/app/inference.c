@@ -189,6 +189,7 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x,
     int64_t most, n = x->peek.n > 0 ? x->peek.n : 1;
     if (!longest_answer(x, &most))
         return fault_field(f, ERR_FIELD_VALUE, "max_tokens", "max_tokens");
+    x->images = x->family == COUNTER_ROUTE_IMAGES ? n : 0;
     const struct group *group = first_group(x, g);
     int64_t clamp_to = 0;
     enum err e =
@@ -201,6 +202,7 @@ static enum err take_hold(struct app *a, struct db *db, struct exchange *x,
                                         .group_ratio = dearest(x, g),
                                         .prompt_tokens = x->peek.prompt_tokens,
                                         .max_completion = most,
+                                        .images = x->images,
                                         .request_id = x->rq.id,
                                         .report = &x->limits},
                      &x->hold, f);

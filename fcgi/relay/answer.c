@@ -295,6 +295,7 @@ static void bill(struct exchange *x) {
     int64_t delivered = scan_text_tokens(&x->scan);
     bool cut_off = !x->complete && !x->scan.terminal;
     o->usage = *u;
+    o->usage.images = x->images;
     if (!u->reported) {
         o->usage_estimated = true;
         o->usage.prompt = x->peek.prompt_tokens;

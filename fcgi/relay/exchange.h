@@ -72,6 +72,7 @@ struct exchange {
     char *body;
     size_t body_n;
     struct peek peek;
+    int64_t images; /* that an image call asks for; else 0 */
 
     /* hold and plan */
     const struct model *model;

@@ -169,14 +169,14 @@ SELECT next_id FROM id_blocks WHERE name = 'usage' FOR UPDATE;
 UPDATE id_blocks SET next_id = next_id + ? WHERE name = 'usage';
 
 -- name: usage_add :bulk
--- in: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool started_us:i64 first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str
+-- in: id:i64 created_s:i64 type:i64 user_id:i64 key_id:i64 group_id:i64 channel_id:i64 price_id:i64 group_ratio:i64 cost:i64 prompt:i64 completion:i64 cached:i64 cache_write_5m:i64 cache_write_1h:i64 image_in:i64 audio_in:i64 audio_out:i64 reasoning:i64 searches:i64 images:i64 status:i64 attempts:i64 end_reason:i64 policy:i64 stream:bool test_mode:bool estimated:bool interrupted:bool started_us:i64 first_byte_us:i64 duration_us:i64 request_id:str upstream_request_id:str model:str upstream_model:str ip:str endpoint:str error_code:str content:str
 INSERT INTO usage_rows (id, created_s, type, user_id, key_id, group_id, channel_id, price_id,
   group_ratio, cost, prompt, completion, cached, cache_write_5m, cache_write_1h, image_in, audio_in,
-  audio_out, reasoning, searches, status, attempts, end_reason, policy, stream, test_mode, estimated,
-  interrupted, started_us, first_byte_us, duration_us, request_id, upstream_request_id, model,
+  audio_out, reasoning, searches, images, status, attempts, end_reason, policy, stream, test_mode,
+  estimated, interrupted, started_us, first_byte_us, duration_us, request_id, upstream_request_id, model,
   upstream_model, ip, endpoint, error_code, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-  ?, ?, ?, ?, ?, ?, ?);
+  ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: hourly_add :bulk
 -- in: user_id:i64 key_id:i64 hour_s:i64 model:str group_id:i64 test_mode:bool calls:i64 failures:i64 prompt:i64 completion:i64 cost:i64

@@ -191,3 +191,21 @@ test('a usage without the question, or with one of absurd size, charges the ques
     assert.ok(row.prompt > 0 && row.prompt < 100 && row.completion === 5 && row.estimated === 1, JSON.stringify(row));
   }
 });
+
+test('a price per call is charged for each picture of an image call, is held for all of them, and once for other calls', async () => {
+  s.provider.fallback = (x) => x.answer(200, x.url.includes('/images/') ? { created: 1, data: [] } : chatAnswer('hello'));
+  const key = await limitedKey('pictures', { unlimited_quota: false, remain_quota: 700 });
+  const draw = (n) => s.request('POST', '/v1/images/generations', { key, body: { model: 'flat', prompt: 'a tree', ...n } });
+  for (const [n, cost] of [[{ n: 4 }, 400], [{}, 100]]) {
+    const r = await draw(n);
+    assert.deepEqual([r.status, r.headers['x-tollgate-cost']], [200, String(cost)], r.text);
+    const row = await s.usageOf(r.headers['x-request-id']);
+    assert.deepEqual([row.cost, row.images], [cost, n.n ?? 1]);
+    const why = (await s.request('GET', `/api/log/${row.id}/explain`, auth())).json.data;
+    assert.deepEqual([why.charged, why.adjustment, why.parts[0].count], [cost, 0, n.n ?? 1]);
+  }
+  const refused = await draw({ n: 3 });
+  assert.deepEqual([refused.status, refused.json.error.code], [429, 'key_quota_exhausted']);
+  const r = await call(key, { n: 4 });
+  assert.deepEqual([r.status, r.headers['x-tollgate-cost']], [200, '100'], r.text);
+});

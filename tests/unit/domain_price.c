@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIELDS 22
+#define FIELDS 23
 #define VECTORS 20000
 
 static void take(const int64_t v[FIELDS], struct price *p, ratio *group, struct usage *u) {
@@ -29,7 +29,8 @@ static void take(const int64_t v[FIELDS], struct price *p, ratio *group, struct 
                         .image_in = v[17],
                         .audio_in = v[18],
                         .audio_out = v[19],
-                        .tool_searches = v[20]};
+                        .tool_searches = v[20],
+                        .images = v[21]};
 }
 
 static void every_cost_equals_exact_fractions(void **state) {

@@ -8,7 +8,7 @@ from math import floor
 ONE = 10**9
 CAP = 10**15
 RATIOS = "model completion cache_read cache_write cache_write_1h image audio audio_completion".split()
-COUNTS = "prompt completion cached cache_write_5m cache_write_1h image_in audio_in audio_out tool_searches".split()
+COUNTS = "prompt completion cached cache_write_5m cache_write_1h image_in audio_in audio_out tool_searches images".split()
 
 
 def cost(per_call, call_quota, r, search_quota, group, u):
@@ -19,7 +19,7 @@ def cost(per_call, call_quota, r, search_quota, group, u):
     tokens = (base + c["cached"] * f["cache_read"] + c["cache_write_5m"] * f["cache_write"]
               + c["cache_write_1h"] * f["cache_write_1h"] + c["image_in"] * f["image"] + c["audio_in"] * f["audio"]
               + text_out * f["completion"] + c["audio_out"] * f["audio"] * f["audio_completion"]) * f["model"]
-    exact = Fraction(max(call_quota, 0)) if per_call else tokens
+    exact = Fraction(max(call_quota, 0)) * max(c["images"], 1) if per_call else tokens
     exact = (exact + c["tool_searches"] * max(search_quota, 0)) * Fraction(max(group, 0), ONE)
     if exact == 0:
         return 0

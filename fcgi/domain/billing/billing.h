@@ -31,6 +31,7 @@ struct hold_ask {
     ratio group_ratio;      /* the dearest of the groups the plan may use */
     int64_t prompt_tokens;  /* estimate */
     int64_t max_completion; /* client's limit, else the model's default, times n */
+    int64_t images;         /* of an image call; else 0 */
     struct str request_id;
     struct limit_report *report; /* out, also when refused by a rate limit; may be NULL */
     /* Given: an answer that can not be paid in full is held for as far as the money goes, and this

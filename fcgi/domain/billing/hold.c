@@ -253,8 +253,9 @@ static enum err take_limits(struct billing *b, struct db *db, const struct hold_
 
 static void fill_opened(const struct billing *b, const struct hold_ask *ask, struct hold *h) {
     struct opened *o = &h->opened;
-    const struct usage prompt = {.prompt = ask->prompt_tokens},
-                       all = {.prompt = ask->prompt_tokens, .completion = ask->max_completion};
+    const struct usage prompt = {.prompt = ask->prompt_tokens, .images = ask->images};
+    struct usage all = prompt;
+    all.completion = ask->max_completion;
     h->amount = billing_cost(ask->price, ask->group_ratio, &all);
     list_init(&o->node);
     o->started_us = clock_unix_us();
@@ -346,7 +347,8 @@ static int64_t tokens_for(const struct hold_ask *ask, int64_t money) {
     int64_t lo = 0, hi = ask->max_completion;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo + 1) / 2;
-        const struct usage u = {.prompt = ask->prompt_tokens, .completion = mid};
+        const struct usage u = {
+            .prompt = ask->prompt_tokens, .completion = mid, .images = ask->images};
         if (billing_cost(ask->price, ask->group_ratio, &u) <= money) {
             lo = mid;
         } else {

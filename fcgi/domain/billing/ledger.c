@@ -54,6 +54,7 @@ static struct q_usage_add_in usage_of(const struct bill *b) {
         .audio_out = u->audio_out,
         .reasoning = u->reasoning,
         .searches = u->tool_searches,
+        .images = u->images,
         .status = b->status,
         .attempts = b->attempts,
         .end_reason = b->end,

@@ -96,7 +96,8 @@ static size_t token_lines(const struct price *p, const struct usage *u, struct p
 static size_t lines_of(const struct price *p, const struct usage *u, struct price_line *l) {
     size_t n = 0;
     if (p->per_call)
-        l[n++] = (struct price_line){PRICE_PART_CALL, 1, RATIO_ONE, RATIO_ONE, p->call_quota, 0};
+        l[n++] = (struct price_line){
+            PRICE_PART_CALL, u->images > 1 ? u->images : 1, RATIO_ONE, RATIO_ONE, p->call_quota, 0};
     else
         n = token_lines(p, u, l);
     if (u->tool_searches > 0)

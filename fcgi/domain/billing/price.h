@@ -8,8 +8,9 @@
  *   out   = (completion - audio_out)*completion + audio_out*audio*audio_completion
  *   quota = round_half_up(((in + out)*model + searches*search_quota) * group_ratio)
  *
- * A per-call price replaces (in + out)*model by call_quota. Nothing is rounded before the end. A
- * cost that is not exactly 0 is at least 1, and at most PRICE_MAX_QUOTA.
+ * A per-call price replaces (in + out)*model by call_quota, for each picture of an image call.
+ * Nothing is rounded before the end. A cost that is not exactly 0 is at least 1, and at most
+ * PRICE_MAX_QUOTA.
  */
 #pragma once
 
@@ -25,7 +26,7 @@ typedef int64_t ratio;
 struct price {
     int64_t id; /* row of price_versions: what a usage row refers to; 0 = no price */
     bool per_call;
-    int64_t call_quota; /* with per_call: quota of one call, times the group ratio */
+    int64_t call_quota; /* with per_call: quota of one call or picture, times the group ratio */
     ratio model, completion, cache_read, cache_write, cache_write_1h, image, audio,
         audio_completion;
     int64_t search_quota; /* surcharge per provider-side web search */

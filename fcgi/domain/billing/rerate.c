@@ -44,7 +44,8 @@ static enum err on_row(void *ctx, const struct q_rerate_rows *w) {
                             .image_in = w->image_in,
                             .audio_in = w->audio_in,
                             .audio_out = w->audio_out,
-                            .tool_searches = w->searches};
+                            .tool_searches = w->searches,
+                            .images = w->images};
     const struct price own = {w->price_id,    w->per_call,         w->call_quota,
                               w->model_ratio, w->completion_ratio, w->cache_read,
                               w->cache_write, w->cache_write_long, w->image,

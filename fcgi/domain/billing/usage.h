@@ -14,5 +14,6 @@ struct usage {
     int64_t audio_out;      /* of completion */
     int64_t reasoning;      /* of completion */
     int64_t tool_searches;  /* web searches the provider charged for */
+    int64_t images;         /* that an image call asked for; a price per call counts for each */
     bool reported;          /* the provider said so; false = our estimate or nothing */
 };
