@@ -20,6 +20,9 @@ async function make(settings = {}) {
   return r.json.data;
 }
 
+/** Waits until every worker answers so: of many at once each takes some. */
+const everyWorker = (ask, what) => eventually(async () => (await Promise.all(Array.from({ length: 24 }, ask))).every(Boolean), what);
+
 async function accessToken(settings) {
   const r = await api('POST', '/api/user/tokens', settings);
   assert.equal(r.json.success, true, r.text);
@@ -47,11 +50,11 @@ test('a repeated create has its first answer also when the group it names was ta
   const group = `passing-${Date.now()}`;
   await s.ctl(['group', 'add', group, '--selectable', 'yes']);
   const create = (key) => api('POST', '/api/token?return=1', { name: 'once', unlimited_quota: true, group }, { 'idempotency-key': key });
-  await eventually(async () => (await create(`try-${Math.random()}`)).json.success, 'the group is known');
+  await everyWorker(async () => (await create(`try-${Math.random()}`)).json.success, 'the group is known');
   const first = await create('group-that-goes');
   assert.equal(first.json.success, true, first.text);
   await s.ctl(['group', 'set', group, '--selectable', 'no']);
-  await eventually(async () => (await create(`try-${Math.random()}`)).json.code === 'group_not_allowed', 'the group is taken away');
+  await everyWorker(async () => (await create(`try-${Math.random()}`)).json.code === 'group_not_allowed', 'the group is taken away');
   const again = await create('group-that-goes');
   assert.equal(again.text, first.text);
   s.secret(first.json.data.key);
@@ -81,7 +84,7 @@ test('a credential that only reads keys sees no secret, also where lists show th
   const reader = await accessToken({ name: 'reader', scopes: ['keys:read'] });
   const readerKey = await make({ scopes: ['keys:read'] });
   await s.ctl(['option', 'set', 'key_reveal', 'always']);
-  await eventually(async () => (await Promise.all(Array.from({ length: 12 }, () => shown(id)))).every((k) => k.key === key), 'every worker shows keys');
+  await everyWorker(async () => (await shown(id)).key === key, 'every worker shows keys');
   for (const authorization of [reader.key, readerKey.key]) {
     for (const target of [`/api/token/${id}`, '/api/token?page_size=100', `/api/token/search?token=${key}`]) {
       const r = await s.get(target, { headers: { authorization } });
@@ -95,18 +98,12 @@ test('a credential that only reads keys sees no secret, also where lists show th
 test('a key whose service was removed can still be changed, and does not become one that calls models', async () => {
   await s.ctl(['service', 'add', '--name', 'passing', '--prefix', '/passing', '--base-url', 'http://127.0.0.1:9']);
   await s.ctl(['service', 'scope', '--service', 'passing', '--name', 'Visitor', '--allow', 'GET /x']);
-  let made;
-  await eventually(async () => {
-    const r = await api('POST', '/api/token?return=1', { name: 'guest', unlimited_quota: true, scopes: ['Visitor'] });
-    made = r.json.data;
-    return r.json.success;
-  }, 'the scope is known');
-  const { id, key } = made;
-  s.secret(key);
+  await everyWorker(async () => (await api('POST', '/api/token', { name: 'guest', unlimited_quota: true, scopes: ['Visitor'] })).json.success, 'the scope is known');
+  const { id, key } = await make({ scopes: ['Visitor'] });
   const calls = async () => (await s.get('/v1/models', { key })).json.error?.code;
   assert.equal(await calls(), 'scope_missing');
   await s.ctl(['service', 'delete', 'passing']);
-  await eventually(async () => (await shown(id)).scopes.length === 0, 'the scope is gone');
+  await everyWorker(async () => (await shown(id)).scopes.length === 0, 'the scope is gone');
   const renamed = (await api('PUT', '/api/token', { id, name: 'renamed', unlimited_quota: true })).json;
   assert.equal(renamed.success, true, JSON.stringify(renamed));
   const form = await shown(id);
@@ -170,7 +167,7 @@ test('many hands on one account\'s keys never make the service look unavailable,
 test('a batch reveals what can be revealed', async () => {
   const kept = await make();
   await s.ctl(['option', 'set', 'key_reveal', 'once']);
-  const known = (m) => eventually(async () => (await Promise.all(Array.from({ length: 12 }, () => s.get('/api/status')))).every((r) => r.json.data.key_reveal === m), m);
+  const known = (m) => everyWorker(async () => (await s.get('/api/status')).json.data.key_reveal === m, m);
   await known('once');
   const lost = await make();
   await s.ctl(['option', 'unset', 'key_reveal']);
