@@ -177,6 +177,14 @@ static struct str kind_name(int64_t kind) {
     }
 }
 
+/* What was spent is repaired from the hourly sums: not while these disagree with their rows. */
+static bool may_repair(const struct reconciling *r, const struct discrepancy *d) {
+    for (size_t i = 0; i < r->n; i++)
+        if (d->check == RECONCILE_SPENT && r->list[i].check == RECONCILE_ROWS)
+            return false;
+    return d->check == RECONCILE_BALANCE || d->check == RECONCILE_SPENT;
+}
+
 CTL_HANDLER(ctl_reconcile) {
     struct reconciling r = {.c = c};
     bool repair = false;
@@ -190,13 +198,13 @@ CTL_HANDLER(ctl_reconcile) {
     e = reconcile_run(c->db, on_discrepancy, &r);
     for (size_t i = 0; i < r.n && !e; i++) {
         const struct discrepancy *d = &r.list[i];
-        bool can = d->check == RECONCILE_BALANCE || d->check == RECONCILE_SPENT;
-        if (repair)
+        bool can = repair && may_repair(&r, d);
+        if (can)
             e = reconcile_repair(c->db, d);
         ctl_row(c, cell_s("rule", str_c(reconcile_rule(d->check))),
                 cell_s("of", kind_name(d->id.kind)), cell_i("id", d->id.id),
                 cell_i("period", d->id.period), cell_i("expected", d->expected),
-                cell_i("found", d->found), cell_b("repaired", repair && can && !e));
+                cell_i("found", d->found), cell_b("repaired", can && !e));
     }
     c->negative = r.n > 0;
     base_freep(&r.list);

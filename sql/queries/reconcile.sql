@@ -36,12 +36,13 @@ WHERE a.kind = 3 AND a.spent + COALESCE(l.settled, 0) <> COALESCE(u.cost, 0);
 -- name: reconcile_rows :many
 -- in: from_hour_s:i64 same_hour_s:i64
 -- out: key_id:i64 expected:i64 found:i64
-SELECT COALESCE(r.key_id, h.key_id), CAST(COALESCE(r.cost, 0) AS SIGNED),
-       CAST(COALESCE(h.cost, 0) AS SIGNED)
-FROM (SELECT key_id, SUM(cost) AS cost FROM usage_hourly WHERE hour_s >= ? GROUP BY key_id) h
-LEFT JOIN (SELECT key_id, SUM(cost) AS cost FROM usage_rows
-           WHERE created_s >= ? AND type IN (2, 5) GROUP BY key_id) r ON r.key_id = h.key_id
-WHERE COALESCE(r.cost, 0) <> COALESCE(h.cost, 0);
+SELECT t.key_id, CAST(SUM(t.of_rows) AS SIGNED), CAST(SUM(t.of_hours) AS SIGNED)
+FROM (SELECT key_id, 0 AS of_rows, SUM(cost) AS of_hours FROM usage_hourly WHERE hour_s >= ?
+      GROUP BY key_id
+      UNION ALL
+      SELECT key_id, SUM(cost), 0 FROM usage_rows WHERE created_s >= ? AND type IN (2, 5)
+      GROUP BY key_id) t
+GROUP BY t.key_id HAVING SUM(t.of_rows) <> SUM(t.of_hours);
 
 -- name: reconcile_first_row :one
 -- out: created_s:i64

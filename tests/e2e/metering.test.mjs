@@ -164,6 +164,20 @@ test('reconcile finds and repairs a broken balance while calls go on', async () 
   await s.ctl(['reconcile']);
 });
 
+test('hourly sums that are lost are found, and a repair does not forgive what was spent', async () => {
+  const key = await s.addKey('lost', ['--quota', '9000000']);
+  const r = await call(key);
+  assert.equal(r.status, 200, r.text);
+  const { key_id: id } = await s.usageOf(r.headers['x-request-id']);
+  const spent = async () => (await s.sql(`SELECT a.spent + COALESCE(SUM(l.settled), 0) AS n FROM allowances a
+    LEFT JOIN leases l USING (kind, owner_id, period) WHERE a.kind = 3 AND a.owner_id = ${id} GROUP BY a.owner_id`))[0].n;
+  await s.sql(`CREATE TABLE kept AS SELECT * FROM usage_hourly WHERE key_id = ${id}; DELETE FROM usage_hourly WHERE key_id = ${id}`);
+  await assert.rejects(s.ctl(['reconcile', '--repair']), /hourly sums = sums of usage rows/);
+  assert.equal(await spent(), 100);
+  await s.sql('INSERT INTO usage_hourly SELECT * FROM kept');
+  await s.ctl(['reconcile']);
+});
+
 test('an answer whose provider counts its text as nothing is charged what was delivered', async () => {
   const text = 'words that cost something '.repeat(40);
   const c = s.provider.play((x) => {
