@@ -46,7 +46,7 @@ static enum err find_key(struct api_request *req, struct str key, struct fault *
     return OK;
 }
 
-uint64_t authn_key_scopes(const struct caller *c, int auth) {
+uint64_t authn_key_scopes(const struct caller *c, enum api_auth auth) {
     if (c->scopes != scope_mask(SCOPE_F_DEFAULT))
         return c->scopes;
     return auth == API_KEY ? c->scopes | SCOPE_BIT(SCOPE_LOGS_READ) : 0;
