@@ -20,8 +20,11 @@ async function make(settings = {}) {
   return r.json.data;
 }
 
-/** Waits until every worker answers so: of many at once each takes some. */
-const everyWorker = (ask, what) => eventually(async () => (await Promise.all(Array.from({ length: 24 }, ask))).every(Boolean), what);
+/** Waits until every worker answers so: what was changed is in force in each, and of many at once each takes some. */
+async function everyWorker(ask, what) {
+  await s.changesKnown();
+  return eventually(async () => (await Promise.all(Array.from({ length: 24 }, ask))).every(Boolean), what);
+}
 
 async function accessToken(settings) {
   const r = await api('POST', '/api/user/tokens', settings);

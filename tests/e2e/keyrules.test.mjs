@@ -73,9 +73,11 @@ test('a key calls in its group: its own, a usable one, the site\'s order or its 
   const { id, key } = await make({ group: 'gold' });
   assert.deepEqual(await everywhere(key, (k) => call(k, 'golden')), ['200']);
   await s.ctl(['group', 'set', 'gold', '--selectable', 'no']);
+  await s.changesKnown();
   await eventually(async () => (await everywhere(key, (k) => call(k, 'golden'))).join() === '403 group_not_allowed', 'the group is closed on every worker');
   assert.equal((await api('GET', `/api/token/${id}/explain?model=golden`)).json.data.code, 'group_not_allowed');
   await s.ctl(['group', 'set', 'gold', '--selectable', 'yes']);
+  await s.changesKnown();
   await eventually(async () => (await everywhere(key, (k) => call(k, 'golden'))).join() === '200', 'the group is open again');
 });
 
@@ -140,8 +142,8 @@ test('a key\'s limits hold over all workers and say when to come again', async (
 test('key_reveal: always in every list, by its endpoint, or only once', async () => {
   const mode = async (m) => {
     await s.ctl(['option', 'set', 'key_reveal', m]);
-    const known = async () => (await Promise.all(Array.from({ length: 12 }, () => s.get('/api/status')))).every((r) => r.json.data.key_reveal === m);
-    await eventually(known, `every worker knows ${m}`);
+    await s.changesKnown();
+    assert.equal((await s.get('/api/status')).json.data.key_reveal, m);
   };
   const shown = async (id) => {
     const one = (await api('GET', `/api/token/${id}`)).json.data;

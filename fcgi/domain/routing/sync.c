@@ -4,6 +4,7 @@
 #include "door/db.h"
 #include "door/queries.h"
 #include "util/clock.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct sync {
     int slot;
     char hostname[256];
     int64_t after_id;                   /* every row up to it is old enough to be final */
+    int64_t seen_id;                    /* the newest row read */
     int64_t read_ms, beat_ms, prune_ms; /* when last done */
     uint32_t catalog_gen;
     bool reload;
@@ -51,6 +53,8 @@ static enum err on_change(void *ctx, const struct q_change_since *r) {
     bool known = r->kind >= 0 && r->kind < HOST_GEN__MAX; /* a newer version may have more */
     if (known && !host_change_applied(s->host, r->id))
         change_apply(s->host, &(struct change){(enum host_gen)r->kind, r->entity_id, r->id});
+    if (r->id > s->seen_id)
+        s->seen_id = r->id;
     if (r->age_ms > LOOK_BACK_MS && r->id > s->after_id)
         s->after_id = r->id;
     return OK;
@@ -104,6 +108,7 @@ void sync_tick(struct sync *s, struct db *db) {
         s->beat_ms = now;
     if (follow_log(s, db) != OK || follow_catalog(s, db, NULL) != OK)
         return;
+    counter_set(COUNTER_CHANGES_SEEN, s->seen_id);
     if (now - s->prune_ms >= PRUNE_MS && prune(db))
         s->prune_ms = now;
 }

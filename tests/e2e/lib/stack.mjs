@@ -185,6 +185,15 @@ export class Stack {
     return lines.map((l) => Object.fromEntries(l.map((v, i) => [names[i], v === 'NULL' ? null : /^-?\d+$/.test(v) && v.length < 16 ? Number(v) : v])));
   }
 
+  /** What was changed so far is in force in every worker. */
+  async changesKnown() {
+    const [{ newest }] = await this.sql('SELECT COALESCE(MAX(id), 0) AS newest FROM changes');
+    await eventually(async () => {
+      const seen = Object.entries(await this.metrics()).filter(([name]) => name.startsWith('tollgate_changes_seen{'));
+      return seen.length === this.nWorkers && seen.every(([, id]) => id >= newest);
+    }, `every worker knows change ${newest}`);
+  }
+
   /** The usage row of a request; waits until it is written. */
   usageOf(requestId) {
     return eventually(async () => (await this.sql(`SELECT * FROM usage_rows WHERE request_id = '${requestId}'`))[0], `a usage row of ${requestId}`);
