@@ -63,8 +63,8 @@ static struct sockaddr_in loopback(const char *port) {
 
 static void watch(struct stream *s) {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = s};
-    int on = 1;
-    need(setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "nodelay");
+    int on = 1; /* refused for who has left already, which is seen with the first read */
+    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     need(epoll_ctl(epoll, EPOLL_CTL_ADD, s->fd, &ev) == 0, "epoll_ctl");
 }
 
@@ -118,6 +118,8 @@ static void serve(struct stream *s, int64_t gap_us) {
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     char request[65536];
     ssize_t n = recv(s->fd, request, sizeof request, 0);
+    if (n < 0 && errno == EAGAIN) /* told of the place's last stream */
+        return;
     if (n <= 0) {
         end(s);
         return;
