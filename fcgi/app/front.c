@@ -272,9 +272,14 @@ static void want_to_accept(struct front *f) {
     }
 }
 
+/* False when the worker stops. */
 static bool accept_next(struct front *f, struct exchange *x) {
-    want_to_accept(f);
-    return fcgi_accept(f->app->listen_fd, &x->conn);
+    enum fcgi_accepted got;
+    do {
+        want_to_accept(f);
+        got = fcgi_accept(f->app->listen_fd, &x->conn);
+    } while (got == FCGI_NOTHING);
+    return got == FCGI_REQUEST;
 }
 
 void *front_main(void *arg) {

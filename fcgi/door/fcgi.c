@@ -147,20 +147,22 @@ static bool read_request(FCGX_Request *r, int fd) {
     return true;
 }
 
-bool fcgi_accept(int listen_fd, struct fcgi_conn *c) {
+enum fcgi_accepted fcgi_accept(int listen_fd, struct fcgi_conn *c) {
+    if (__atomic_load_n(&stopping, __ATOMIC_ACQUIRE))
+        return FCGI_STOPPED;
+    int fd = accept_next(listen_fd);
+    if (fd < 0)
+        return FCGI_NOTHING;
     FCGX_Request *r = base_alloc(sizeof *r);
     must(FCGX_InitRequest(r, listen_fd, 0) == 0);
-    while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
-        int fd = accept_next(listen_fd);
-        if (fd < 0 || !read_request(r, fd))
-            continue;
-        *c = (struct fcgi_conn){
-            .fd = fd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
-        return true;
+    if (!read_request(r, fd)) {
+        FCGX_Free(r, 1);
+        free(r);
+        return FCGI_NOTHING;
     }
-    FCGX_Free(r, 1);
-    free(r);
-    return false;
+    *c = (struct fcgi_conn){
+        .fd = fd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
+    return FCGI_REQUEST;
 }
 
 const char *fcgi_param(const struct fcgi_conn *c, size_t i) {

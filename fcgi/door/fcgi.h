@@ -30,9 +30,15 @@ bool fcgi_inherited(void);
  * "127.0.0.1:9000" / "[::1]:9000". Returns the descriptor, or -1 with the fault filled in. */
 int fcgi_listen(const char *address, int backlog, struct fault *f);
 
-/* Waits for the next request and reads its parameters. False when stopping (or interrupted by a
- * signal after fcgi_stop). The connection is the caller's: fcgi_close it. */
-must_use bool fcgi_accept(int listen_fd, struct fcgi_conn *c);
+enum fcgi_accepted {
+    FCGI_REQUEST, /* *c is the caller's: fcgi_close it */
+    FCGI_NOTHING, /* a signal came, or a connection that made no sense and is closed again */
+    FCGI_STOPPED, /* fcgi_stop was called */
+};
+
+/* Waits for the next connection and reads its request's parameters; wait_begins() when these do not
+ * come at once. */
+must_use enum fcgi_accepted fcgi_accept(int listen_fd, struct fcgi_conn *c);
 /* No fcgi_accept returns a request after this; blocked ones need a signal (SIGUSR1) to notice. */
 void fcgi_stop(void);
 

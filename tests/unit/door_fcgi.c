@@ -191,7 +191,8 @@ struct reading {
 static void *read_one(void *arg) {
     struct reading *r = arg;
     struct fcgi_conn c;
-    assert_true(fcgi_accept(r->listener, &c));
+    assert_int_equal(fcgi_accept(r->listener, &c), FCGI_NOTHING); /* the one that speaks HTTP */
+    assert_int_equal(fcgi_accept(r->listener, &c), FCGI_REQUEST);
     __atomic_store_n(&r->accepted, true, __ATOMIC_RELEASE);
     struct fcgi_body_rule rule = {.max = 1 << 20, .deadline_ms = 20000};
     r->e = fcgi_read_body(&c, 40000, &rule, &r->body, &r->n);
@@ -219,7 +220,9 @@ static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
     assert_int_equal(pthread_create(&thread, NULL, read_one, &r), 0);
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int lost = socket(AF_UNIX, SOCK_STREAM, 0), fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(lost, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(write(lost, "GET / HTTP/1.0\r\n\r\n", 18), 18);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     send_record(fd, 1, 8, 0);
     send_record(fd, 4, 0, 0);
@@ -237,6 +240,7 @@ static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
     assert_int_equal(r.n, 40000);
     assert_true(r.body[19999] == 'a' && r.body[20000] == 'b');
     free(r.body);
+    close(lost);
     close(fd);
     close(r.listener);
     unlink(at);
