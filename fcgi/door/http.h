@@ -1,7 +1,8 @@
 /* http.h - libcurl's multi interface: all transfers to providers of one process, on one poller.
  *
- * Everything here belongs to the loop thread. A call reports through its http_events; after
- * on_end it is gone. Connections, DNS, TLS sessions and HTTP/2 streams are shared by all calls.
+ * Everything here belongs to the thread that has the poller's turn. A call reports through its
+ * http_events; after on_end it is gone. Connections, DNS, TLS sessions and HTTP/2 streams are
+ * shared by all calls.
  */
 #pragma once
 

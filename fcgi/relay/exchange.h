@@ -1,7 +1,7 @@
 /* exchange.h - one proxied request, from the moment it is read to the moment it is settled.
  *
  * The members stand in the order in which the steps fill them; a step reads only what is above.
- * A front thread fills the first half and hands the exchange to the loop thread through a queue;
+ * A front thread fills the first half and hands the exchange to the loop (loop_hand_over);
  * from then on only the loop touches it, until exchange_free.
  */
 #pragma once
@@ -81,7 +81,7 @@ struct exchange {
     int64_t clamp_max_tokens; /* > 0: the balance pays no more */
     struct plan plan;
 
-    /* attempt (loop thread from here on) */
+    /* attempt (with the poller's turn from here on) */
     size_t next_step;             /* in plan */
     const struct plan_step *step; /* the running or last attempt's */
     int attempts;

@@ -1,11 +1,12 @@
-/* relay.h - the loop thread's half of the gateway: exchanges with providers. */
+/* relay.h - the loop's half of the gateway: exchanges with providers. All of it is for the thread
+ * that has the turn of relay.poller (poller.h): the loop's, or for a moment a front's. */
 #pragma once
 
 #include "relay/exchange.h"
 
 struct conf;
 
-struct relay { /* one per process; only the loop thread uses it */
+struct relay { /* one per process */
     struct poller *poller;
     struct http *http;
     struct host *host;

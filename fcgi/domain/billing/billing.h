@@ -2,7 +2,7 @@
  *
  *   billing_hold   front thread: spends leases in memory when they cover the call, else draws with
  *                  its db session; writes the call to the journal
- *   billing_settle loop thread: a few mutexes, no I/O; hands the outcome to the ledger
+ *   billing_settle the loop: a few mutexes, no I/O; hands the outcome to the ledger
  *   ledger_run     the ledger thread's body: journal -> batches -> usage rows, rollups, leases;
  *                  adopts dead workers' journals, answers recalls, returns idle leases
  *
