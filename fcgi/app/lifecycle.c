@@ -83,6 +83,7 @@ static int refuse(const struct fault *f) {
 static bool open_listener(struct app *a, const char *socket, struct fault *f) {
     if (fcgi_inherited()) {
         a->listen_fd = 0;
+        fcgi_set_backlog(a->listen_fd, (int)app_conf()->listen_backlog);
         return true;
     }
     const char *address = socket ? socket : app_conf()->listen_socket;

@@ -112,6 +112,10 @@ int fcgi_listen(const char *address, int backlog, struct fault *f) {
     return out;
 }
 
+void fcgi_set_backlog(int listen_fd, int backlog) {
+    (void)listen(listen_fd, backlog); /* of one that listens, it changes just that */
+}
+
 static bool stopping; /* set once, by fcgi_stop */
 
 void fcgi_stop(void) {
@@ -247,7 +251,7 @@ enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi
     if (!e && (int64_t)b.total > rule->max)
         e = ERR_BODY_TOO_LARGE;
     if (!e && declared >= 0 && (int64_t)b.total != declared)
-        e = ERR_BODY_SHORT;
+        e = b.total ? ERR_BODY_SHORT : ERR_OVERLOADED;
     if (e || !b.n) {
         free(b.p);
         return e;

@@ -29,6 +29,8 @@ bool fcgi_inherited(void);
 /* Listens on a unix socket path (made 0660, a stale one is replaced) or on a loopback
  * "127.0.0.1:9000" / "[::1]:9000". Returns the descriptor, or -1 with the fault filled in. */
 int fcgi_listen(const char *address, int backlog, struct fault *f);
+/* So many connections wait to be accepted, whoever made the socket. */
+void fcgi_set_backlog(int listen_fd, int backlog);
 
 enum fcgi_accepted {
     FCGI_REQUEST, /* *c is the caller's: fcgi_close it */
@@ -52,7 +54,9 @@ struct fcgi_body_rule {
 };
 /* Reads the body to its end into *body (malloc'ed and NUL-terminated, NULL when empty; the caller
  * frees). declared = CONTENT_LENGTH or -1. ERR_BODY_TOO_LARGE (the rest is read and dropped, so
- * that the answer reaches the client), ERR_BODY_SLOW, ERR_BODY_SHORT, ERR_CLIENT_GONE. */
+ * that the answer reaches the client), ERR_BODY_SLOW, ERR_BODY_SHORT, ERR_CLIENT_GONE;
+ * ERR_OVERLOADED when nothing of it came: lighttpd, met by a full backlog, tries again without the
+ * body, which the client still has. */
 must_use enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared,
                                  const struct fcgi_body_rule *rule, char **body, size_t *n);
 /* Frees what libfcgi holds; parameters and unread body are gone. */

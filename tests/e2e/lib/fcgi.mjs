@@ -33,7 +33,7 @@ function unframe(bytes) {
 
 /**
  * Asks the worker at `to` (a socket's path, or {port}). `pieces`: the body's parts; an async iterable may take its time.
- * `meet` gets the socket, to read as slowly as it likes. Resolves with {status, text, ended} when the worker closes;
+ * `meet` gets the socket, to read as slowly as it likes. Resolves with {status, head, text, ended} when the worker closes;
  * `ended`: the answer had its end record.
  */
 export async function ask(to, method, target, { key, headers = {}, size, pieces = [], meet = () => {} } = {}) {
@@ -62,5 +62,5 @@ export async function ask(to, method, target, { key, headers = {}, size, pieces 
   const bytes = Buffer.concat(got);
   const answer = unframe(bytes);
   const at = answer.indexOf('\r\n\r\n');
-  return { status: Number(/^Status: (\d+)/m.exec(answer)?.[1] ?? 200), text: answer.slice(at + 4), ended: bytes.at(-15) === END };
+  return { status: Number(/^Status: (\d+)/m.exec(answer)?.[1] ?? 200), head: answer.slice(0, at), text: answer.slice(at + 4), ended: bytes.at(-15) === END };
 }
