@@ -43,7 +43,9 @@ struct origin {
 };
 
 struct http_call {
-    struct list node; /* in http.idle when free, in origin.waiting before it begins */
+    struct list node;       /* in http.idle when free, in origin.waiting before it begins */
+    struct list connecting; /* in http.connecting until it has a connection */
+    int64_t connect_by_us;
     struct http *http;
     struct origin *origin; /* NULL: none is kept for it */
     uint64_t origin_hash;  /* the slot may have become another's */
@@ -67,7 +69,9 @@ struct http {
     CURLM *multi;
     struct timer timer;
     struct timer settle; /* origins reached lately are settled then */
-    struct list idle[2]; /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
+    struct list connecting;
+    struct timer connect; /* the first of them may have waited long enough */
+    struct list idle[2];  /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
     size_t n_idle;
     struct http_sockets sockets;
     bool any_reached;
@@ -218,11 +222,23 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
 static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port) {
     struct http_call *c = ctx;
     (void)ip, (void)local_ip, (void)port, (void)local_port;
+    list_remove(&c->connecting);
     if (c->origin && c->origin->scout == c) {
         c->origin->reached = true;
         c->http->any_reached = true;
     }
     return CURL_PREREQFUNC_OK;
+}
+
+/* How long connecting may take is watched here, not by libcurl: its timers are a tree in which each
+ * read of any stream would have to find its place. */
+static void start_transfer(struct http *h, struct http_call *c) {
+    int64_t timeout_us = h->conf.connect_timeout_ms * 1000;
+    must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+    c->connect_by_us = h->poller->now_us + timeout_us;
+    list_push(&h->connecting, &c->connecting);
+    if (!h->connect.at)
+        poller_timer_set(h->poller, &h->connect, c->connect_by_us);
 }
 
 static void release(struct http *h, struct origin *o, size_t most) {
@@ -231,8 +247,7 @@ static void release(struct http *h, struct origin *o, size_t most) {
         if (!most--)
             return;
         list_remove(n);
-        must(curl_multi_add_handle(h->multi, CONTAINER_OF(n, struct http_call, node)->easy) ==
-             CURLM_OK);
+        start_transfer(h, CONTAINER_OF(n, struct http_call, node));
     }
 }
 
@@ -310,6 +325,7 @@ static struct http_call *take_handle(struct http *h, bool stream) {
     }
     struct http_call *c = base_zalloc(sizeof *c);
     list_init(&c->node);
+    list_init(&c->connecting);
     c->http = h;
     c->stream = stream;
     c->easy = curl_easy_init();
@@ -349,7 +365,7 @@ static void begin(struct http *h, struct http_call *c) {
     }
     if (o && !o->reached)
         o->scout = c;
-    must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+    start_transfer(h, c);
 }
 
 static bool waits(const struct http_call *c) {
@@ -361,6 +377,7 @@ static void stop(struct http_call *c) {
         list_remove(&c->node);
         return;
     }
+    list_remove(&c->connecting);
     must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
     if (c->origin && c->origin->scout == c)
         release(c->http, c->origin, SIZE_MAX);
@@ -396,7 +413,6 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
     http_url_set(&c->url, c->easy, ask->url);
     put_lines(c, ask);
-    SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->conf.connect_timeout_ms);
     if (strcmp(ask->method, "GET") == 0) {
         SET(c->easy, CURLOPT_HTTPGET, 1L);
         SET(c->easy, CURLOPT_CUSTOMREQUEST, NULL); /* the handle may have had another call */
@@ -449,6 +465,18 @@ static void end_call(struct http_call *c, CURLcode rc) {
     events->on_end(ctx, end);
 }
 
+static void on_connect_due(struct timer *t) {
+    struct http *h = CONTAINER_OF(t, struct http, connect);
+    while (!list_empty(&h->connecting)) {
+        struct http_call *c = CONTAINER_OF(h->connecting.next, struct http_call, connecting);
+        if (c->connect_by_us > h->poller->now_us) {
+            poller_timer_set(h->poller, t, c->connect_by_us);
+            return;
+        }
+        end_call(c, CURLE_OPERATION_TIMEDOUT);
+    }
+}
+
 /* What on_data refuses in here, libcurl tells nobody later. */
 void http_resume(struct http_call *c) {
     CURLcode rc = curl_easy_pause(c->easy, CURLPAUSE_CONT);
@@ -477,7 +505,7 @@ static void call_done(struct http_call *c, CURLcode rc) {
     }
     c->repeats++;
     stop(c);
-    must(curl_multi_add_handle(c->http->multi, c->easy) == CURLM_OK);
+    start_transfer(c->http, c);
 }
 
 static void collect(struct http *h) {
@@ -506,6 +534,8 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     h->conf = *conf;
     h->timer.fn = on_timer;
     h->settle.fn = on_settle;
+    h->connect.fn = on_connect_due;
+    list_init(&h->connecting);
     list_init(&h->idle[0]);
     list_init(&h->idle[1]);
     for (size_t i = 0; i < N_ORIGINS; i++)
@@ -536,6 +566,7 @@ void http_free(struct http **hp) {
     must(curl_multi_cleanup(h->multi) == CURLM_OK);
     poller_timer_clear(h->poller, &h->timer);
     poller_timer_clear(h->poller, &h->settle);
+    poller_timer_clear(h->poller, &h->connect);
     http_sockets_free(&h->sockets);
     free(h);
 }
