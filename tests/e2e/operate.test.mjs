@@ -37,6 +37,13 @@ test('no thread of a worker pushes the web server off its processor', async () =
   assert.deepEqual(new Set(policies), new Set(['3'])); // SCHED_BATCH, proc(5) field 41
 });
 
+test('each worker of the pool is a session, which has a share of the processor of its own', () => {
+  for (const pid of s.workers()) {
+    const session = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')[3];
+    assert.equal(Number(session), pid);
+  }
+});
+
 test('/api/status needs no credential and tells the site', async () => {
   const r = await s.get('/api/status');
   assert.equal(r.status, 200);
