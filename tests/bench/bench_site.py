@@ -19,6 +19,9 @@ ANSWER = (
 )
 BODY = '{"model":"bench-model","messages":[{"role":"user","content":"Say something about the weather in Reykjavik, please."}]}'
 AS_ROOT = "user root;\n" if os.geteuid() == 0 else ""  # its files are in a private folder
+# Every process is a session of its own, as the gateway's are: where the kernel shares the processor out by session
+# (sched_autogroup), some would otherwise share one share.
+OWN_SHARE = {"start_new_session": True}
 LONG_ANSWERS = (10_000, 1_000_000)  # what the provider says under /10000/ and /1000000/
 
 
@@ -84,7 +87,7 @@ class Site:
         self.proxy = self.mod_proxy(self.provider)
 
     def run(self, argv, port, env=None):
-        self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **OWN_SHARE))
         for _ in range(200):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:
@@ -183,7 +186,7 @@ class Site:
             with open(f"{self.dir}/{name}", "w", encoding="utf-8", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
                 f.write(text)
         argv = [self.client, str(port), path, str(connections), str(seconds), f"{self.dir}/body", f"{self.dir}/keys", headers]
-        done = subprocess.run(argv, text=True, capture_output=True)
+        done = subprocess.run(argv, text=True, capture_output=True, **OWN_SHARE)
         if done.returncode:
             raise RuntimeError(f"{done.stderr[:400]}{done.stdout}")
         return json.loads(done.stdout)

@@ -101,8 +101,8 @@ def summary(rows):
             for name, r in rows.items()}
 
 
-def show(cell, figures):
-    print(f"{cell[0]} connections, body {cell[1]} B, answer {cell[2]} B")
+def show_ways(title, figures):
+    print(title)
     print(f"  {'':14}{'requests/s':>12}{'to mod_proxy':>14}{'added p50':>12}{'p90':>9}{'p99 ms':>9}")
     for name, f in figures.items():
         print(f"  {name:14}{f['rps']:12.0f}{f['to_mod_proxy']:14.2f}{f['added_p50_ms']:12.2f}{f['added_p90_ms']:9.2f}{f['added_p99_ms']:9.2f}",
@@ -137,7 +137,7 @@ def run(args):
                  "static": static(site), "portkey": portkey(site)}
         for cell in CELLS:
             figures = summary(measure(site, args, ports, cell))
-            show(cell, figures)
+            show_ways(f"{cell[0]} connections, body {cell[1]} B, answer {cell[2]} B", figures)
             result["cells"].append({"connections": cell[0], "body": cell[1], "answer": cell[2], "load": load_average(), "ways": figures})
             if cell[1:] == (200, 700):
                 result["bars"].append((f"{cell[0]} connections", None, ""))

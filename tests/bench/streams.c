@@ -39,6 +39,7 @@ struct stream {
 };
 
 static struct stream streams[STREAMS_MAX];
+static size_t n_places, n_begun; /* places that were ever used; streams that run */
 static int epoll;
 
 static void need(bool ok, const char *what) {
@@ -72,15 +73,17 @@ static void accept_all(int listener) {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
         size_t i = 0;
-        while (i < STREAMS_MAX && streams[i].fd)
+        while (i < n_places && streams[i].fd)
             i++;
         need(i < STREAMS_MAX, "too many streams");
+        n_places += i == n_places;
         streams[i] = (struct stream){.fd = fd};
         watch(&streams[i]);
     }
 }
 
 static void end(struct stream *s) {
+    n_begun -= s->begun;
     close(s->fd);
     *s = (struct stream){0};
 }
@@ -127,6 +130,7 @@ static void serve(struct stream *s, int64_t gap_us) {
     if (s->begun || !memchr(request, '{', (size_t)n))
         return;
     s->begun = true;
+    n_begun++;
     if (send(s->fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0) {
         end(s);
         return;
@@ -145,14 +149,14 @@ static void provide(const char *port, int64_t gap_us) {
     struct epoll_event ev = {.events = EPOLLIN}, got[256];
     need(epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &ev) == 0, "epoll_ctl");
     for (;;) {
-        int n = epoll_wait(epoll, got, 256, 1);
+        int n = epoll_wait(epoll, got, 256, n_begun ? 1 : -1);
         for (int i = 0; i < n; i++)
             if (got[i].data.ptr)
                 serve(got[i].data.ptr, gap_us);
             else
                 accept_all(listener);
         int64_t now = now_us();
-        for (struct stream *s = streams; s < streams + STREAMS_MAX; s++)
+        for (struct stream *s = streams; s < streams + n_places; s++)
             if (s->begun && s->due_us <= now)
                 tell(s, gap_us);
     }
@@ -160,7 +164,7 @@ static void provide(const char *port, int64_t gap_us) {
 
 struct count {
     uint32_t *delay_us;
-    size_t n, n_begun;
+    size_t n, n_begun; /* samples, streams */
     int64_t from_us;
 };
 
@@ -283,7 +287,9 @@ static void consume(char **argv, const char *headers) {
     for (size_t i = 0; i < n; i++)
         open_stream(&c, &streams[i], &to, request);
     for (int64_t from = now_us(); c.n_begun < n;) {
-        need(now_us() - from < BEGIN_US, "not all streams begin");
+        if (now_us() - from > BEGIN_US)
+            fprintf(stderr, "streams: %zu of %zu have begun\n", c.n_begun, n);
+        need(now_us() - from <= BEGIN_US, "not all streams begin");
         receive(&c, 100);
     }
     receive_until(&c, now_us() + 1000000);

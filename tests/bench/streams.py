@@ -5,10 +5,10 @@ import re
 import statistics
 import subprocess
 
-from bench_site import HERE, Site, free_port, load_average
+from bench_site import HERE, OWN_SHARE, Site, free_port, load_average
 from compare import PATH, PORTKEY, portkey
 
-CELLS = [(100, 20), (1000, 20), (1000, 100), (5000, 20)]  # streams, events/s of each
+CELLS = [(100, 20), (1000, 20), (2000, 20), (1000, 100), (5000, 20)]  # streams, events/s of each
 PORTKEY_MAX = 20_000  # events/s
 FIRST_STREAMS = 200
 TARGET_LATE_MS, TARGET_KIB, TARGET_HELD, TARGET_FIRST_MS = 10, 30, 0.98, 1
@@ -34,7 +34,7 @@ def start_client(program, site, what, way, model, n, seconds):
         with open(f"{site.dir}/{name}", "w", encoding="utf-8", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
             f.write(text + "\n")
     return subprocess.Popen([program, what, str(port), PATH, str(n), str(seconds), f"{site.dir}/stream-body", f"{site.dir}/stream-key", headers],
-                            stdout=subprocess.PIPE, text=True)
+                            stdout=subprocess.PIPE, text=True, **OWN_SHARE)
 
 
 def first_events(program, site, args, ends, model):
