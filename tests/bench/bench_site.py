@@ -64,6 +64,10 @@ class Site:
 
     def __exit__(self, *_):
         for p in self.processes:
+            if p.poll() is not None:
+                name = os.path.basename(p.args[0])
+                with open(f"{self.dir}/{name}.err", encoding="utf-8") as err:
+                    print(f"{name} ended by itself with {p.returncode}: {err.read()[-300:]}", flush=True)
             p.send_signal(signal.SIGTERM)
         for p in self.processes:
             p.wait()
@@ -87,7 +91,8 @@ class Site:
         self.proxy = self.mod_proxy(self.provider)
 
     def run(self, argv, port, env=None):
-        self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **OWN_SHARE))
+        with open(f"{self.dir}/{os.path.basename(argv[0])}.err", "a", encoding="utf-8") as err:
+            self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=err, **OWN_SHARE))
         for _ in range(200):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:

@@ -9,6 +9,7 @@ PATH = "/v1/chat/completions"
 # connections, bytes of the request's body, bytes of the answer
 CELLS = [(1, 200, 700), (16, 200, 700), (64, 200, 700), (256, 200, 700), (16, 10_000, 700), (16, 1_000_000, 700),
          (16, 200, 10_000), (16, 200, 1_000_000)]
+ONE_AT_A_TIME = 4  # times as many rounds: microseconds decide
 TARGET_RATIO, TARGET_ADDED, TARGET_LARGE, TARGET_PORTKEY = 0.80, 1.5, 2.0, 10
 
 
@@ -84,7 +85,8 @@ def measure(site, args, ports, cell):
     body = body_of(size, f"bench-{answer}")
     ways = ways_to(site, ports, prefix, answer)
     rows = {name: [] for name in ways}
-    for turn in range(args.rounds + 1):  # the first warms up
+    rounds = args.rounds * (ONE_AT_A_TIME if connections == 1 else 1)
+    for turn in range(rounds + 1):  # the first warms up
         for name, (port, path, keys, headers) in ways.items():
             sent = "" if name == "static file" else body  # a body that nobody reads ends the connection
             row = site.load(port, connections, args.seconds if turn else 0.3, keys, sent, path, headers)

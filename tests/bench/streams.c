@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STREAMS_MAX 8192
+#define STREAMS_MAX 16384 /* of a turn, and of the last one that are still being given up */
 #define SAMPLES_MAX ((size_t)1 << 23)
 #define BEGIN_US 20000000
 #define MARK "t=" /* then 16 digits */

@@ -4,6 +4,7 @@ import os
 import re
 import statistics
 import subprocess
+import time
 
 from bench_site import HERE, OWN_SHARE, Site, free_port, load_average
 from compare import PATH, PORTKEY, portkey
@@ -11,6 +12,7 @@ from compare import PATH, PORTKEY, portkey
 CELLS = [(100, 20), (1000, 20), (2000, 20), (1000, 100), (5000, 20)]  # streams, events/s of each
 PORTKEY_MAX = 20_000  # events/s
 FIRST_STREAMS = 200
+SETTLE_S = 1  # the streams of the turn before are being given up
 TARGET_LATE_MS, TARGET_KIB, TARGET_HELD, TARGET_FIRST_MS = 10, 30, 0.98, 1
 PORTKEY_INSTALLED = os.path.exists(PORTKEY)
 TICK = os.sysconf("SC_CLK_TCK")
@@ -60,6 +62,7 @@ def first_events(program, site, args, ends, model):
 def measure(program, site, args, way, model, n):
     """One turn; memory is what the streams added, CPU what a second of them takes."""
     groups = way[3]
+    time.sleep(SETTLE_S)
     before = {g: usage(p) for g, p in groups.items()}
     client = start_client(program, site, "client", way, model, n, args.seconds)
     if client.stdout.readline() != "begun\n":
