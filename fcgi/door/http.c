@@ -204,6 +204,18 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     return CURL_WRITEFUNC_ERROR;
 }
 
+/* How long connecting may take is watched here, not by libcurl: its timers are a tree in which each
+ * read of any stream would have to find its place. */
+static void await_connection(struct http_call *c) {
+    struct http *h = c->http;
+    if (!list_empty(&c->connecting))
+        return;
+    c->connect_by_us = h->poller->now_us + h->conf.connect_timeout_ms * 1000;
+    list_push(&h->connecting, &c->connecting);
+    if (!h->connect.at)
+        poller_timer_set(h->poller, &h->connect, c->connect_by_us);
+}
+
 /* Judged after the name was resolved, so a name that changes its address gains nothing. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to) {
     struct http_call *c = ctx;
@@ -212,6 +224,7 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
         c->met_private = true;
         return CURL_SOCKET_BAD;
     }
+    await_connection(c); /* it may replace a kept one that was found dead */
     int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
     if (fd >= 0)
         http_sockets_opened(&c->http->sockets, fd);
@@ -230,15 +243,9 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
     return CURL_PREREQFUNC_OK;
 }
 
-/* How long connecting may take is watched here, not by libcurl: its timers are a tree in which each
- * read of any stream would have to find its place. */
 static void start_transfer(struct http *h, struct http_call *c) {
-    int64_t timeout_us = h->conf.connect_timeout_ms * 1000;
     must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
-    c->connect_by_us = h->poller->now_us + timeout_us;
-    list_push(&h->connecting, &c->connecting);
-    if (!h->connect.at)
-        poller_timer_set(h->poller, &h->connect, c->connect_by_us);
+    await_connection(c);
 }
 
 static void release(struct http *h, struct origin *o, size_t most) {

@@ -3,15 +3,18 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
 import http2 from 'node:http2';
+import https from 'node:https';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { chatAnswer } from './lib/provider.mjs';
-import { Stack, run } from './lib/stack.mjs';
+import { Stack, run, slow } from './lib/stack.mjs';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
 const sockets = new WeakMap(); // Node lets nobody touch a session's socket through the session
-let s, dir, one, two;
+const CONNECT_MS = 1000 * slow;
+let s, dir, one, two, three;
 
 /** How a provider of HTTP/2 gives a connection up when a later call arrives on it. */
 const WAYS = {
@@ -84,6 +87,23 @@ function twoProvider(tls) {
   return p;
 }
 
+/** Once `mute`, it gives each kept connection up and shakes no more hands. */
+function muteProvider(tls) {
+  const p = { gave: 0, mute: false, open: new Set() };
+  const speaking = https.createServer(tls, (req, res) => {
+    req.resume().on('end', () => {
+      if (!p.mute) return say(res);
+      p.gave++;
+      return req.socket.destroy();
+    });
+  });
+  p.server = net.createServer((socket) => {
+    p.open.add(socket.on('error', () => {}));
+    if (!p.mute) speaking.emit('connection', socket);
+  });
+  return p;
+}
+
 const listen = (p) => new Promise((done) => p.server.listen(0, '127.0.0.1', () => done(p.server.address().port)));
 
 before(async () => {
@@ -91,16 +111,20 @@ before(async () => {
   const [key, cert] = ['key', 'pem'].map((x) => path.join(dir, x));
   await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=provider',
     '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert]);
-  [one, two] = [oneProvider(), twoProvider({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) })];
-  s = await Stack.start({ conf: { 'upstream.ca_file': cert } });
+  const tls = { key: fs.readFileSync(key), cert: fs.readFileSync(cert) };
+  [one, two, three] = [oneProvider(), twoProvider(tls), muteProvider(tls)];
+  s = await Stack.start({ conf: { 'upstream.ca_file': cert, 'upstream.connect_timeout': `${CONNECT_MS}ms` } });
   await s.addChannel({ name: 'one', url: `http://127.0.0.1:${await listen(one)}/v1`, models: ['one-model'] });
   await s.addChannel({ name: 'two', url: `https://127.0.0.1:${await listen(two)}/v1`, models: ['two-model'] });
+  await s.addChannel({ name: 'three', url: `https://127.0.0.1:${await listen(three)}/v1`, models: ['three-model'] });
 });
 after(async () => {
   await s?.stop();
   one?.server.closeAllConnections();
   one?.server.close();
   two?.server.close();
+  for (const socket of three?.open ?? []) socket.destroy();
+  three?.server.close();
   fs.rmSync(dir, { recursive: true, force: true });
 });
 
@@ -124,3 +148,14 @@ for (const way of Object.keys(WAYS)) {
     assert.equal(two.gave, 3);
   });
 }
+
+test('the connection that takes the place of a kept one has upstream.connect_timeout to come', async () => {
+  for (let i = 0; i < 10; i++) assert.equal((await call('three-model')).status, 200);
+  three.mute = true;
+  const began = performance.now();
+  const r = await call('three-model');
+  const ms = performance.now() - began;
+  assert.equal(r.status, 504, r.text);
+  assert.equal(three.gave, 1);
+  assert.ok(ms >= CONNECT_MS && ms < 4 * CONNECT_MS, `${ms} ms`);
+});
