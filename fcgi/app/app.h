@@ -1,9 +1,9 @@
 /* app.h - one worker process: what its threads share.
  *
- *   front threads (front.c)   one accepts; authenticate, answer management requests, hand over the
- * rest loop thread   (loop.c)    all exchanges with providers; a front may begin one while it
- * sleeps ledger thread (billing)   usage rows main thread   (lifecycle) signals, heartbeat, changes
- * made elsewhere
+ *   front threads (front.c)   one accepts; authenticate, answer management requests, hand over
+ *   loop thread   (loop.c)    exchanges with providers; a front may begin one while it sleeps
+ *   ledger thread (billing)   usage rows
+ *   main thread   (lifecycle) signals, heartbeat, changes made elsewhere
  */
 #pragma once
 

@@ -68,10 +68,10 @@ struct http {
     struct poller *poller;
     CURLM *multi;
     struct timer timer;
-    struct timer settle; /* origins reached lately are settled then */
-    struct list connecting;
-    struct timer connect; /* the first of them may have waited long enough */
-    struct list idle[2];  /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
+    struct timer settle;    /* origins reached lately are settled then */
+    struct list connecting; /* calls without a connection yet, the first to be given up first */
+    struct timer connect;   /* that one may have waited long enough */
+    struct list idle[2]; /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
     size_t n_idle;
     struct http_sockets sockets;
     bool any_reached;
