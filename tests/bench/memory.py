@@ -4,8 +4,7 @@ import time
 
 from bench_site import LONG_ANSWERS, Site, load_average
 
-WARM_UP = 100_000  # calls, with more at once than come later: then each worker has met the most that it will
-WARM_CONNECTIONS, CONNECTIONS = 160, 64
+WARM_UP = 100_000  # calls until every cache, arena and connection of each worker is what it stays
 GROWTH_KIB, GROWTH = 256, 0.01  # the larger of both
 TURN_S = 3
 
@@ -28,8 +27,7 @@ def sample(site, args):
     keys, turns = [site.vars["TOLLGATE_API_KEY"]], list(bodies())
     points, done = [(0, [anon_kib(p) for p in site.worker_pids()])], 0
     while done < args.requests:
-        connections = WARM_CONNECTIONS if done < WARM_UP else CONNECTIONS
-        done += site.load(site.port, connections, TURN_S, keys, turns[len(points) % len(turns)])["answers"]
+        done += site.load(site.port, 64, TURN_S, keys, turns[len(points) % len(turns)])["answers"]
         time.sleep(0.2)
         points.append((done, [anon_kib(p) for p in site.worker_pids()]))
         print(f"{done:>10} calls: {' + '.join(map(str, points[-1][1]))} KiB", flush=True)
