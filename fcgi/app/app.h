@@ -14,6 +14,7 @@
 
 struct app {
     int listen_fd;
+    int idle_fd; /* watches listen_fd: there an idle worker waits, before those that are busy */
     struct host *host;
     struct keyring *keys;
     struct auth *auth;

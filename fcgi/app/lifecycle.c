@@ -137,6 +137,7 @@ static void thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg),
 
 static void start(struct app *a, struct threads *t) {
     loop_open(a);
+    a->idle_fd = fcgi_watch(a->listen_fd);
     must(sem_init(&a->accepting, 0, 1) == 0);
     thread_start(&t->ledger, "ledger", ledger_main, a);
     thread_start(&t->loop, "loop", loop_main, a);
@@ -214,6 +215,7 @@ static void free_all(struct app *a, struct sync **sync, struct db *db) {
     keyring_free(&a->keys);
     relay_free(&a->relay);
     queue_free(&a->to_loop);
+    base_closep(&a->idle_fd);
     spare_free_all();
 }
 
@@ -253,7 +255,7 @@ static void set_scheduling(void) {
 
 int app_run(const char *config_path, const char *socket) {
     struct fault f = {0};
-    struct app a = {.listen_fd = -1, .started_s = clock_unix_s()};
+    struct app a = {.listen_fd = -1, .idle_fd = -1, .started_s = clock_unix_s()};
     sigset_t mine = take_signals();
     set_malloc();
     set_scheduling();

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -114,6 +115,22 @@ int fcgi_listen(const char *address, int backlog, struct fault *f) {
 
 void fcgi_set_backlog(int listen_fd, int backlog) {
     (void)listen(listen_fd, backlog); /* of one that listens, it changes just that */
+}
+
+/* A connection wakes the first of those that watch in this way and wait just then, in the order in
+ * which they began to watch; only when none does, one of those that wait in accept(). See
+ * EPOLLEXCLUSIVE in epoll_ctl(2). */
+int fcgi_watch(int listen_fd) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    must(fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, listen_fd, &ev) == 0);
+    return fd;
+}
+
+void fcgi_await(int watch_fd) {
+    struct epoll_event ev;
+    int n = epoll_wait(watch_fd, &ev, 1, -1);
+    must(n >= 0 || errno == EINTR);
 }
 
 static bool stopping; /* set once, by fcgi_stop */

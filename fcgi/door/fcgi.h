@@ -32,6 +32,13 @@ int fcgi_listen(const char *address, int backlog, struct fault *f);
 /* So many connections wait to be accepted, whoever made the socket. */
 void fcgi_set_backlog(int listen_fd, int backlog);
 
+/* A descriptor for fcgi_await; the caller closes it. */
+int fcgi_watch(int listen_fd);
+/* Waits until a connection may be there, or a signal comes. Of several processes on the same
+ * listening socket a connection wakes one that waits in here before any that waits in fcgi_accept,
+ * and the same one each time. */
+void fcgi_await(int watch_fd);
+
 enum fcgi_accepted {
     FCGI_REQUEST, /* *c is the caller's: fcgi_close it */
     FCGI_NOTHING, /* a signal came, or a connection that made no sense and is closed again */

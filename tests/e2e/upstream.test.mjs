@@ -145,3 +145,33 @@ test('both workers take requests from the one socket', async () => {
   assert.equal(m.reduce((n, [, v]) => n + v, 0), 60);
   assert.ok(m.filter(([, v]) => v > 0).length >= 2, JSON.stringify(m));
 });
+
+/** Exchanges open in each worker. */
+const openByWorker = async () =>
+  new Map(Object.entries(await s.metrics()).filter(([k]) => k.startsWith('tollgate_exchanges_in_flight')));
+
+test('calls that come one after the other find the same worker, warm; calls that stay open are shared out', async () => {
+  const first = new Set(), open = [];
+  for (let i = 0; i < 12; i++) {
+    let go;
+    const c = s.provider.play(async (x) => { await new Promise((done) => { go = done; }); x.answer(200, chatAnswer()); });
+    const call = s.chat(c.mark);
+    await eventually(() => go, 'the provider has it');
+    for (const [worker, n] of await openByWorker()) if (n) first.add(worker);
+    go();
+    assert.equal((await call).status, 200);
+  }
+  assert.equal(first.size, 1, [...first].join());
+
+  let letGo;
+  const gate = new Promise((done) => { letGo = done; });
+  const c = s.provider.play(async (x) => { await gate; x.answer(200, chatAnswer()); });
+  for (let i = 1; i <= 20; i++) {
+    open.push(s.chat(c.mark));
+    await eventually(() => c.seen.length === i, `${i} are open`);
+  }
+  const shares = [...(await openByWorker()).values()].filter((n) => n);
+  letGo();
+  for (const o of open) assert.equal((await o).status, 200);
+  assert.ok(shares.length === 2 && Math.min(...shares) >= 5, shares.join());
+});
