@@ -16,6 +16,7 @@
 #include "util/clock.h"
 #include "util/counter.h"
 #include "util/log.h"
+#include "util/memory.h"
 #include "util/wait.h"
 
 #include <errno.h>
@@ -296,6 +297,7 @@ static bool accept_next(struct front *f, struct exchange *x) {
 void *front_main(void *arg) {
     struct app *a = arg;
     struct front me = {.app = a};
+    memory_thread_init();
     struct db *db AUTO(db_free) = app_db_new();
     wait_hear(let_accept, &me);
     for (;;) {

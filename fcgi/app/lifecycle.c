@@ -9,10 +9,10 @@
 #include "util/clock.h"
 #include "util/counter.h"
 #include "util/log.h"
+#include "util/memory.h"
 #include "util/spare.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,11 +21,7 @@
 
 #define KICK_MS 20
 #define MAX_FRONTS 256
-/* A call's memory is taken by a front and given back by the loop or the writer: an arena a thread
- * would only spread it. And glibc would raise both limits by itself until a large batch's memory
- * stays for good. */
-#define ARENAS 2
-#define GIVE_BACK_BYTES (512 * 1024)
+#define LOOK_MS 50 /* for a moment without calls, while there is memory to be given back */
 
 struct threads {
     pthread_t fronts[MAX_FRONTS], loop, ledger;
@@ -38,6 +34,7 @@ struct ledger_arg {
 
 static void *ledger_main(void *arg) {
     struct app *a = arg;
+    memory_thread_init();
     struct db *db AUTO(db_free) = app_db_new();
     ledger_run(a->billing, db);
     return NULL;
@@ -182,11 +179,35 @@ static void drain(struct app *a, struct threads *t) {
     must(pthread_join(t->ledger, NULL) == 0);
 }
 
+static bool busy(struct app *a) {
+    return __atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) || billing_backlog(a->billing);
+}
+
+static void give_back(struct app *a, bool calls) {
+    poller_enter(&a->poller);
+    http_drop_idle(a->relay.http);
+    poller_leave(&a->poller);
+    memory_give_back(calls);
+}
+
+/* Waits for a signal until the next tick is due. */
+static int wait_tick(struct app *a, const sigset_t *mine) {
+    int64_t until = clock_mono_ms() + app_conf()->sync_interval, left;
+    int sig = 0;
+    while (!sig && (left = until - clock_mono_ms()) > 0) {
+        sig = wait_signal(mine, memory_due(false) && left > LOOK_MS ? LOOK_MS : left);
+        bool calls = busy(a);
+        if (memory_due(calls))
+            give_back(a, calls);
+    }
+    return sig;
+}
+
 static void housekeep(struct app *a, struct db *db, struct sync *sync, const char *config_path,
                       const sigset_t *mine) {
     int64_t tidied_ms = clock_mono_ms();
     for (;;) {
-        int sig = wait_signal(mine, app_conf()->sync_interval);
+        int sig = wait_tick(a, mine);
         struct fault f = {0};
         if (sig == SIGTERM || sig == SIGINT)
             return;
@@ -240,12 +261,6 @@ static int run(struct app *a, const char *config_path, const char *socket, const
     return 0;
 }
 
-static void set_malloc(void) {
-    mallopt(M_ARENA_MAX, ARENAS);
-    mallopt(M_MMAP_THRESHOLD, GIVE_BACK_BYTES);
-    mallopt(M_TRIM_THRESHOLD, GIVE_BACK_BYTES);
-}
-
 /* A thread of ours that wakes up does not push the web server off its processor, which is about to
  * send the rest of what woke it: on busy processors a call takes a seventh less of their time. */
 static void set_scheduling(void) {
@@ -257,7 +272,7 @@ int app_run(const char *config_path, const char *socket) {
     struct fault f = {0};
     struct app a = {.listen_fd = -1, .idle_fd = -1, .started_s = clock_unix_s()};
     sigset_t mine = take_signals();
-    set_malloc();
+    memory_init();
     set_scheduling();
     if (settings_load(config_path, &f) != OK)
         return refuse(&f);

@@ -2,6 +2,7 @@
 
 #include "door/conf.h"
 #include "util/counter.h"
+#include "util/memory.h"
 
 #include <sys/epoll.h>
 
@@ -50,6 +51,7 @@ static bool has_work(struct app *a) {
 void *loop_main(void *arg) {
     struct app *a = arg;
     const struct conf *conf = NULL;
+    memory_thread_init();
     poller_enter(&a->poller);
     while (has_work(a)) {
         poller_run(&a->poller, 1000);

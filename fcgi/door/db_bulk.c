@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define BULK_STEP 1000 /* rows in one execution */
+#define FEW_ROWS 8     /* who sends more has room for a whole step: no larger one comes later */
 
 static void fill(const struct db_query *q, const char *rows, size_t n, MYSQL_BIND *binds,
                  struct bulk *c) {
@@ -49,7 +50,7 @@ void db_bulk_free(struct bulk *b) {
 static void make_room(struct bulk *b, size_t columns, size_t rows) {
     if (rows <= b->cap)
         return;
-    size_t cap = rows * 2 < BULK_STEP ? rows * 2 : BULK_STEP;
+    size_t cap = rows <= FEW_ROWS ? FEW_ROWS : BULK_STEP;
     db_bulk_free(b);
     *b = (struct bulk){.cap = cap,
                        .numbers = base_alloc(columns * cap * sizeof *b->numbers),

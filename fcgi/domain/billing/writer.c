@@ -1,6 +1,7 @@
 #include "domain/billing/state.h"
 
 #include "util/log.h"
+#include "util/memory.h"
 
 #include <poll.h>
 
@@ -55,6 +56,7 @@ static void *writer_main(void *arg) {
     struct billing *b = arg;
     struct batch t = {0};
     uint64_t seq = 0;
+    memory_thread_init();
     for (int idle = 0;;) {
         struct list ended;
         list_init(&ended);
