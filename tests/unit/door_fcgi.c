@@ -247,8 +247,68 @@ static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
     rmdir(path);
 }
 
+struct waiting {
+    int listener, first;
+    bool woken, accepted; /* atomic */
+};
+
+static void *wait_first(void *arg) {
+    struct waiting *w = arg;
+    fcgi_await(w->first);
+    __atomic_store_n(&w->woken, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void *accept_one(void *arg) {
+    struct waiting *w = arg;
+    struct fcgi_conn c;
+    assert_int_equal(fcgi_accept(w->listener, &c), FCGI_REQUEST);
+    __atomic_store_n(&w->accepted, true, __ATOMIC_RELEASE);
+    fcgi_close(&c);
+    return NULL;
+}
+
+static int call(const char *at) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    send_record(fd, 1, 8, 0);
+    send_record(fd, 4, 0, 0);
+    return fd;
+}
+
+static void who_waits_first_is_woken_before_who_accepts(void **state) {
+    (void)state;
+    char path[] = "/tmp/tollgate-fcgi-XXXXXX", at[64];
+    assert_non_null(mkdtemp(path));
+    snprintf(at, sizeof at, "%s/s", path);
+    fcgi_library_init();
+    struct fault f = {0};
+    struct waiting w = {.listener = fcgi_listen(at, 4, &f)};
+    w.first = fcgi_watch(w.listener);
+    pthread_t accepting, waiting;
+    assert_int_equal(pthread_create(&accepting, NULL, accept_one, &w), 0);
+    usleep(20000);
+    assert_int_equal(pthread_create(&waiting, NULL, wait_first, &w), 0);
+    usleep(20000);
+    int one = call(at);
+    assert_int_equal(pthread_join(waiting, NULL), 0);
+    usleep(20000);
+    assert_true(w.woken && !__atomic_load_n(&w.accepted, __ATOMIC_ACQUIRE));
+    int two = call(at); /* nobody waits first any more */
+    assert_int_equal(pthread_join(accepting, NULL), 0);
+    close(one);
+    close(two);
+    close(w.first);
+    close(w.listener);
+    unlink(at);
+    rmdir(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_waits_first_is_woken_before_who_accepts),
         cmocka_unit_test(a_body_survives_the_signal_that_stops_the_worker),
         cmocka_unit_test(answers_of_any_size_arrive_whole),
         cmocka_unit_test(what_is_queued_leaves_in_one_write_and_in_order),
