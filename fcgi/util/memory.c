@@ -12,6 +12,9 @@
  * both limits by itself until a large batch's memory stays for good. */
 #define ARENAS 1
 #define KEPT_BYTES (512 * 1024)
+/* Free at the heap's end, until memory_give_back(): given back at once, it would be taken again by
+ * the next calls, each page with a fault. */
+#define KEPT_END_BYTES (4 * 1024 * 1024)
 /* What glibc keeps of freed small blocks for each thread */
 #define CACHED_FIRST 24
 #define CACHED_STEP 16
@@ -28,7 +31,7 @@ static struct {
 void memory_init(void) {
     mallopt(M_ARENA_MAX, ARENAS);
     mallopt(M_MMAP_THRESHOLD, KEPT_BYTES);
-    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEPT_END_BYTES);
 }
 
 /* A thread's cache of small blocks fills over hundreds of thousands of calls, seldom sizes last,
