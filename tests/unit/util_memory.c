@@ -27,7 +27,7 @@ static long count_faults(void) {
     return u.ru_minflt;
 }
 
-/* malloc of a sanitizer keeps what is freed, to see who still uses it. */
+/* The malloc of a sanitizer keeps what is freed, to see who still uses it: nothing to test. */
 static bool is_glibc(void) {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     return false;
@@ -41,9 +41,8 @@ static bool is_glibc(void) {
 static void what_a_burst_took_is_given_back_though_a_block_behind_it_stays(void **state) {
     (void)state;
     static void *block[BLOCKS];
-    if (!is_glibc() || anon_kib() < 0)
-        skip();
     long before = anon_kib();
+    assert_true(before > 0);
     for (size_t i = 0; i < BLOCKS; i++)
         block[i] = memset(base_alloc(BLOCK), 1, BLOCK);
     void *stays = base_alloc(BLOCK);
@@ -59,8 +58,6 @@ static void what_a_burst_took_is_given_back_though_a_block_behind_it_stays(void 
 
 static void what_a_thread_begins_with_needs_no_more_pages_later(void **state) {
     (void)state;
-    if (!is_glibc())
-        skip();
     memory_thread_init();
     memory_give_back(false);
     long before = count_faults();
@@ -70,6 +67,8 @@ static void what_a_thread_begins_with_needs_no_more_pages_later(void **state) {
 }
 
 int main(void) {
+    if (!is_glibc())
+        return 0;
     memory_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_burst_took_is_given_back_though_a_block_behind_it_stays),
