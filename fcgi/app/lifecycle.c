@@ -183,13 +183,6 @@ static bool busy(struct app *a) {
     return __atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) || billing_backlog(a->billing);
 }
 
-static void give_back(struct app *a, bool calls) {
-    poller_enter(&a->poller);
-    http_drop_idle(a->relay.http);
-    poller_leave(&a->poller);
-    memory_give_back(calls);
-}
-
 /* Waits for a signal until the next tick is due. */
 static int wait_tick(struct app *a, const sigset_t *mine) {
     int64_t until = clock_mono_ms() + app_conf()->sync_interval, left;
@@ -198,7 +191,7 @@ static int wait_tick(struct app *a, const sigset_t *mine) {
         sig = wait_signal(mine, memory_due(false) && left > LOOK_MS ? LOOK_MS : left);
         bool calls = busy(a);
         if (memory_due(calls))
-            give_back(a, calls);
+            memory_give_back(calls);
     }
     return sig;
 }

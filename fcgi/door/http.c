@@ -560,21 +560,16 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     return h;
 }
 
-void http_drop_idle(struct http *h) {
-    for (size_t i = 0; i < ARRAY_LEN(h->idle); i++)
-        LIST_EACH_SAFE (n, next, &h->idle[i]) {
-            list_remove(n);
-            destroy(CONTAINER_OF(n, struct http_call, node));
-        }
-    h->n_idle = 0;
-}
-
 void http_free(struct http **hp) {
     struct http *h = *hp;
     *hp = NULL;
     if (!h)
         return;
-    http_drop_idle(h);
+    for (size_t i = 0; i < ARRAY_LEN(h->idle); i++)
+        LIST_EACH_SAFE (n, next, &h->idle[i]) {
+            list_remove(n);
+            destroy(CONTAINER_OF(n, struct http_call, node));
+        }
     must(curl_multi_cleanup(h->multi) == CURLM_OK);
     poller_timer_clear(h->poller, &h->timer);
     poller_timer_clear(h->poller, &h->settle);

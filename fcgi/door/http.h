@@ -73,7 +73,5 @@ void http_resume(struct http_call *c);
 void http_cancel(struct http_call **c);
 /* True when all body_n bytes of the request body are on their way and will not be read again. */
 bool http_sent(const struct http_call *c, size_t body_n);
-/* Frees what is kept of ended calls for the next ones. Connections stay. Not inside a callback. */
-void http_drop_idle(struct http *h);
 /* Open connections, for /metrics. */
 size_t http_connections(const struct http *h);

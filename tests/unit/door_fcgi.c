@@ -249,11 +249,26 @@ static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
 
 struct waiting {
     int listener, first;
+    pid_t waits, accepts; /* threads, atomic */
     bool woken, accepted; /* atomic */
 };
 
+/* Returns when the thread has told its number and sleeps in the kernel. */
+static void await_sleep(const pid_t *thread) {
+    for (int asleep = 0; asleep < 5; usleep(2000)) {
+        char path[64], state = 0;
+        pid_t tid = __atomic_load_n(thread, __ATOMIC_ACQUIRE);
+        snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+        FILE *f = tid ? fopen(path, "r") : NULL;
+        asleep = f && fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state == 'S' ? asleep + 1 : 0;
+        if (f)
+            fclose(f);
+    }
+}
+
 static void *wait_first(void *arg) {
     struct waiting *w = arg;
+    __atomic_store_n(&w->waits, gettid(), __ATOMIC_RELEASE);
     fcgi_await(w->first);
     __atomic_store_n(&w->woken, true, __ATOMIC_RELEASE);
     return NULL;
@@ -262,6 +277,7 @@ static void *wait_first(void *arg) {
 static void *accept_one(void *arg) {
     struct waiting *w = arg;
     struct fcgi_conn c;
+    __atomic_store_n(&w->accepts, gettid(), __ATOMIC_RELEASE);
     assert_int_equal(fcgi_accept(w->listener, &c), FCGI_REQUEST);
     __atomic_store_n(&w->accepted, true, __ATOMIC_RELEASE);
     fcgi_close(&c);
@@ -289,9 +305,9 @@ static void who_waits_first_is_woken_before_who_accepts(void **state) {
     w.first = fcgi_watch(w.listener);
     pthread_t accepting, waiting;
     assert_int_equal(pthread_create(&accepting, NULL, accept_one, &w), 0);
-    usleep(20000);
+    await_sleep(&w.accepts);
     assert_int_equal(pthread_create(&waiting, NULL, wait_first, &w), 0);
-    usleep(20000);
+    await_sleep(&w.waits);
     int one = call(at);
     assert_int_equal(pthread_join(waiting, NULL), 0);
     usleep(20000);
