@@ -39,6 +39,14 @@ static struct http_socket *new_socket(struct http_sockets *h, curl_socket_t fd) 
     return s;
 }
 
+/* libcurl closes by itself, and tells nobody, what it gave up while it was connecting. */
+static void closed_untold(const struct http_sockets *h, struct http_socket *s) {
+    if (!s || s->wanted)
+        return;
+    poller_forget(&s->watch);
+    poller_bury(h->poller, s);
+}
+
 void http_sockets_opened(struct http_sockets *h, curl_socket_t fd) {
     size_t at = (size_t)fd;
     if (at >= h->n_opened) {
@@ -47,6 +55,7 @@ void http_sockets_opened(struct http_sockets *h, curl_socket_t fd) {
         memset(h->opened + h->n_opened, 0, (n - h->n_opened) * sizeof *h->opened);
         h->n_opened = n;
     }
+    closed_untold(h, h->opened[at]);
     h->opened[at] = new_socket(h, fd);
 }
 
@@ -92,5 +101,7 @@ int http_sockets_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void 
 }
 
 void http_sockets_free(struct http_sockets *h) {
+    for (size_t i = 0; i < h->n_opened; i++)
+        closed_untold(h, h->opened[i]);
     free(h->opened);
 }

@@ -1,5 +1,7 @@
 // Kept connections that a provider gives up just as a call goes out on them: nothing was answered, so the call takes another.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -8,7 +10,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { chatAnswer } from './lib/provider.mjs';
+import { chatAnswer, sleep } from './lib/provider.mjs';
 import { Stack, run, slow } from './lib/stack.mjs';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
@@ -158,4 +160,35 @@ test('the connection that takes the place of a kept one has upstream.connect_tim
   assert.equal(r.status, 504, r.text);
   assert.equal(three.gave, 1);
   assert.ok(ms >= CONNECT_MS && ms < 4 * CONNECT_MS, `${ms} ms`);
+});
+
+/** Listens, but takes no connection: so many are tried until one stays half open. Ends with release(). */
+async function fullProvider() {
+  const child = spawn(process.execPath, ['-e', `const s = require('node:net').createServer(); s.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))`],
+    { stdio: ['ignore', 'pipe', 'inherit'] });
+  const port = Number(String((await once(child.stdout, 'data'))[0]));
+  child.kill('SIGSTOP');
+  const open = [];
+  for (let waits = false; !waits;) {
+    const c = net.connect(port, '127.0.0.1').on('error', () => {});
+    open.push(c);
+    waits = await Promise.race([once(c, 'connect').then(() => false), sleep(300, true)]);
+  }
+  return { port, release: () => { for (const c of open) c.destroy(); child.kill('SIGKILL'); } };
+}
+
+test('a connection given up before it stands is forgotten whole, and its number serves again', async () => {
+  const full = await fullProvider();
+  try {
+    await s.addChannel({ name: 'full', url: `http://127.0.0.1:${full.port}/v1`, models: ['full-model'] });
+    for (let i = 0; i < 3; i++) {
+      const began = performance.now();
+      assert.equal((await call('full-model')).status, 504);
+      assert.ok(performance.now() - began >= CONNECT_MS);
+      one.server.closeAllConnections(); // a new connection takes the number
+      assert.equal((await call('one-model')).status, 200);
+    }
+  } finally {
+    full.release();
+  }
 });
