@@ -258,8 +258,6 @@ struct front {
     bool accepts;
 };
 
-#define FEW_OPEN 4 /* exchanges of a worker: with more under way it leaves calls to idle ones */
-
 static void let_accept(void *ctx) {
     struct front *f = ctx;
     if (!f->accepts)
@@ -274,6 +272,8 @@ static void want_to_accept(struct front *f) {
         must(f->accepts || errno == EINTR);
     }
 }
+
+#define FEW_OPEN 4 /* exchanges of a worker: with more under way it leaves calls to idle ones */
 
 /* A worker with next to nothing to do comes before the others, and always the same one: calls that
  * come one after the other all find its memory, its provider's connection and the processor's

@@ -204,6 +204,14 @@ static void on_kick(int sig) {
     (void)sig;
 }
 
+static int dial(const char *at) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
 /* As in a worker that is told to stop while an upload comes in. */
 static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
     (void)state;
@@ -218,12 +226,9 @@ static void a_body_survives_the_signal_that_stops_the_worker(void **state) {
     assert_true(r.listener >= 0);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, read_one, &r), 0);
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
-    int lost = socket(AF_UNIX, SOCK_STREAM, 0), fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_int_equal(connect(lost, (struct sockaddr *)&to, sizeof to), 0);
+    int lost = dial(at);
     assert_int_equal(write(lost, "GET / HTTP/1.0\r\n\r\n", 18), 18);
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    int fd = dial(at);
     send_record(fd, 1, 8, 0);
     send_record(fd, 4, 0, 0);
     send_record(fd, 5, 20000, 'a');
@@ -285,10 +290,7 @@ static void *accept_one(void *arg) {
 }
 
 static int call(const char *at) {
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_true(str_copy(str_c(at), to.sun_path, sizeof to.sun_path));
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    int fd = dial(at);
     send_record(fd, 1, 8, 0);
     send_record(fd, 4, 0, 0);
     return fd;
