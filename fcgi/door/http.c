@@ -1,17 +1,12 @@
 #include "door/http.h"
 
 #include "door/address.h"
-#include "door/http_sockets.h"
-#include "door/http_url.h"
+#include "door/http_parts.h"
 #include "util/hash.h"
-#include "util/list.h"
 
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* As a line of its own: from its option libcurl would format it twice. */
 #define ACCEPT_ENCODING "Accept-Encoding: identity"
@@ -21,63 +16,13 @@
 #define STREAM_BUFFER 8192
 #define WHOLE_BUFFER 32768
 #define MAX_IDLE_HANDLES 1024
-#define N_ORIGINS 256
 /* Until its SETTINGS have come, libcurl takes 100 for the limit of a connection and opens another
  * for each call beyond. */
 #define UNSETTLED_STREAMS 64
 #define SETTLE_US 100000
 #define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
-#define OWN_LINES 2
 #define MAY_EXPECT (512 * 1024) /* libcurl asks before it sends bodies of 1 MiB and more */
 #define REPEATS_MAX 3           /* of a call whose kept connection was given up by the provider */
-
-/* A provider's scheme, host and port. Until the first connection to it stands, the other calls wait
- * in here: libcurl would open a connection for each, not knowing that one of HTTP/2 carries all. */
-struct origin {
-    uint64_t hash;
-    struct http_call *scout; /* on its way to the first connection */
-    struct list waiting;
-    bool reached; /* a connection stands */
-    bool settled; /* and has had time to tell how many streams it may carry */
-    bool multiplexes;
-};
-
-struct http_call {
-    struct list node;       /* in http.idle when free, in origin.waiting before it begins */
-    struct list connecting; /* in http.connecting until it has a connection */
-    int64_t connect_by_us;
-    struct http *http;
-    struct origin *origin; /* NULL: none is kept for it */
-    uint64_t origin_hash;  /* the slot may have become another's */
-    CURL *easy;
-    struct http_url url;
-    struct curl_slist lines[HTTP_LINES_MAX + OWN_LINES]; /* of the caller's text */
-    const struct http_events *events;
-    void *ctx;
-    struct http_head head;
-    char content_type[128], request_id[128];
-    struct buf fields;
-    bool want_fields;
-    size_t head_bytes, head_max;
-    int repeats;
-    bool private_ok, met_private, stream;
-    bool head_done, got_data, refused, invalid, ended;
-};
-
-struct http {
-    struct poller *poller;
-    CURLM *multi;
-    struct timer timer;
-    struct timer settle;    /* origins reached lately are settled then */
-    struct list connecting; /* calls without a connection yet, the first to be given up first */
-    struct timer connect;   /* that one may have waited long enough */
-    struct list idle[2]; /* handles ready for use, [1] for streams; LIFO keeps their memory warm */
-    size_t n_idle;
-    struct http_sockets sockets;
-    bool any_reached;
-    struct origin origins[N_ORIGINS];
-    struct http_conf conf;
-};
 
 void http_library_init(void) {
     must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -97,6 +42,22 @@ static void on_ready(void *ctx, curl_socket_t fd, int what) {
     drive(ctx, fd, what);
 }
 
+static void on_direct(void *call) {
+    http_direct_ready(call);
+}
+
+/* What libcurl waits to read from is where an answer comes from. */
+static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
+    struct http *h = ctx;
+    char *private;
+    must(curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) == CURLE_OK);
+    struct http_call *c = (struct http_call *)(void *)private;
+    http_sockets_wanted(&h->sockets, fd, what, socket_ctx);
+    if (c && what != CURL_POLL_REMOVE)
+        c->socket = what & CURL_POLL_IN ? http_sockets_find(&h->sockets, fd) : NULL;
+    return 0;
+}
+
 static void on_timer(struct timer *t) {
     drive(CONTAINER_OF(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
 }
@@ -111,87 +72,11 @@ static int timer_wanted(CURLM *multi, long ms, void *ctx) {
     return 0;
 }
 
-static void copy_value(struct str v, char *to, size_t cap, struct str *view) {
-    v = str_sub(v, 0, cap - 1);
-    memcpy(to, v.p, v.n);
-    *view = (struct str){to, v.n};
-}
-
-static int64_t parse_retry_after(struct str v) {
-    int64_t s;
-    char date[64];
-    if (str_i64(v, &s))
-        return s > 0 && s < 86400 ? s * 1000 : 0;
-    time_t at = str_copy(v, date, sizeof date) ? curl_getdate(date, NULL) : -1;
-    time_t now = time(NULL);
-    return at > now && at - now < 86400 ? (int64_t)(at - now) * 1000 : 0;
-}
-
-static void take_header(struct http_call *c, struct str line) {
-    struct str name, value = line;
-    if (!str_cut(&value, ':', &name) || !value.p)
-        return;
-    value = str_trim(value);
-    int64_t n;
-    if (str_ieq(name, STR("content-type")))
-        copy_value(value, c->content_type, sizeof c->content_type, &c->head.content_type);
-    else if (str_ieq(name, STR("x-request-id")) || str_ieq(name, STR("request-id")))
-        copy_value(value, c->request_id, sizeof c->request_id, &c->head.request_id);
-    else if (str_ieq(name, STR("retry-after")))
-        c->head.retry_after_ms = parse_retry_after(value);
-    else if (str_ieq(name, STR("content-length")) && str_i64(value, &n))
-        c->head.content_length = n;
-}
-
-static void start_head(struct http_call *c, struct str line) {
-    struct str rest = line, version, status;
-    int64_t code = 0;
-    buf_clear(&c->fields);
-    c->head = (struct http_head){.content_length = -1};
-    c->head.content_type = c->head.request_id = STR("");
-    if (str_cut(&rest, ' ', &version) && str_cut(&rest, ' ', &status))
-        if (!str_i64(str_trim(status), &code))
-            code = 0;
-    c->head.status = (int)code;
-}
-
-/* After the status line. */
-static void learn_version(struct http_call *c, struct str line) {
-    if (c->origin && c->origin->hash == c->origin_hash)
-        c->origin->multiplexes = str_starts(line, STR("HTTP/2"));
-}
-
-static size_t on_header(char *p, size_t size, size_t n, void *ctx) {
-    struct http_call *c = ctx;
-    struct str line = str_of(p, size * n);
-    if (c->head_done) /* trailers */
-        return line.n;
-    c->head_bytes += line.n;
-    if (c->head_bytes > c->head_max) {
-        c->invalid = true;
-        return 0;
-    }
-    if (str_starts(line, STR("HTTP/"))) {
-        start_head(c, line);
-        learn_version(c, line);
-    } else if (str_trim(line).n) {
-        take_header(c, line);
-        if (c->want_fields)
-            buf_str(&c->fields, line);
-    } else if (c->head.status >= 200) {
-        c->head_done = true;
-        c->head.fields = buf_view(&c->fields);
-        if (!c->events->on_head(c->ctx, &c->head)) {
-            c->refused = true;
-            return 0;
-        }
-    }
-    return line.n;
-}
-
 static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     struct http_call *c = ctx;
     c->got_data = true;
+    if (c->direct.on)
+        return http_direct_body(c, str_of(p, size * n));
     switch (c->events->on_data(c->ctx, str_of(p, size * n))) {
     case HTTP_TAKEN:
         return size * n;
@@ -244,6 +129,7 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
 }
 
 static void start_transfer(struct http *h, struct http_call *c) {
+    c->socket = NULL;
     must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
     await_connection(c);
 }
@@ -294,8 +180,6 @@ static struct origin *find_origin(struct http *h, const char *url, uint64_t *has
     return o;
 }
 
-#define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
-
 /* What is the same for every call; set once per handle. */
 static void prepare(struct http_call *c) {
     CURL *e = c->easy;
@@ -314,7 +198,7 @@ static void prepare(struct http_call *c) {
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(e, CURLOPT_PREREQFUNCTION, on_connected);
     SET(e, CURLOPT_PREREQDATA, c);
-    SET(e, CURLOPT_HEADERFUNCTION, on_header);
+    SET(e, CURLOPT_HEADERFUNCTION, http_on_header);
     SET(e, CURLOPT_HEADERDATA, c);
     SET(e, CURLOPT_WRITEFUNCTION, on_body);
     SET(e, CURLOPT_WRITEDATA, c);
@@ -385,6 +269,7 @@ static void stop(struct http_call *c) {
         return;
     }
     list_remove(&c->connecting);
+    http_direct_stop(c);
     must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
     if (c->origin && c->origin->scout == c)
         release(c->http, c->origin, SIZE_MAX);
@@ -396,6 +281,8 @@ static void put_lines(struct http_call *c, const struct http_ask *ask) {
     c->lines[n++].data = (char *)(uintptr_t)ACCEPT_ENCODING;
     if (ask->body.n >= MAY_EXPECT)
         c->lines[n++].data = (char *)(uintptr_t) "Expect:";
+    if (c->stream && c->plain) /* see http_direct.c */
+        c->lines[n++].data = (char *)(uintptr_t) "Connection: close";
     for (const char *const *line = ask->headers; *line; line++) {
         must(n < ARRAY_LEN(c->lines));
         c->lines[n++].data = (char *)(uintptr_t)*line;
@@ -412,12 +299,14 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     c->events = ask->events;
     c->ctx = ask->ctx;
     c->head_bytes = 0;
+    c->body_n = ask->body.n;
     c->repeats = 0;
     c->head_max = (size_t)h->conf.max_head_bytes;
     c->want_fields = ask->want_fields;
     buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
+    c->plain = str_starts(str_c(ask->url), STR("http://"));
     http_url_set(&c->url, c->easy, ask->url);
     put_lines(c, ask);
     if (strcmp(ask->method, "GET") == 0) {
@@ -463,7 +352,7 @@ static enum http_end end_of(const struct http_call *c, CURLcode rc) {
     return HTTP_UNREACHABLE;
 }
 
-static void end_call(struct http_call *c, CURLcode rc) {
+void http_end_call(struct http_call *c, CURLcode rc) {
     stop(c);
     enum http_end end = end_of(c, rc);
     const struct http_events *events = c->events;
@@ -480,15 +369,17 @@ static void on_connect_due(struct timer *t) {
             poller_timer_set(h->poller, t, c->connect_by_us);
             return;
         }
-        end_call(c, CURLE_OPERATION_TIMEDOUT);
+        http_end_call(c, CURLE_OPERATION_TIMEDOUT);
     }
 }
 
 /* What on_data refuses in here, libcurl tells nobody later. */
 void http_resume(struct http_call *c) {
+    if (http_direct_resume(c))
+        return;
     CURLcode rc = curl_easy_pause(c->easy, CURLPAUSE_CONT);
     if (rc != CURLE_OK)
-        end_call(c, rc);
+        http_end_call(c, rc);
 }
 
 /* A provider may close a kept connection just as calls go out on it. libcurl tries another when it
@@ -507,7 +398,7 @@ static bool met_closing_connection(const struct http_call *c, CURLcode rc) {
 
 static void call_done(struct http_call *c, CURLcode rc) {
     if (!met_closing_connection(c, rc)) {
-        end_call(c, rc);
+        http_end_call(c, rc);
         return;
     }
     c->repeats++;
@@ -539,6 +430,7 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     struct http *h = base_zalloc(sizeof *h);
     h->poller = p;
     h->conf = *conf;
+    h->scratch = base_alloc(HTTP_DIRECT_READ);
     h->timer.fn = on_timer;
     h->settle.fn = on_settle;
     h->connect.fn = on_connect_due;
@@ -549,9 +441,12 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
         list_init(&h->origins[i].waiting);
     h->multi = curl_multi_init();
     must(h->multi != NULL);
-    h->sockets = (struct http_sockets){.poller = p, .multi = h->multi, .ready = on_ready, .ctx = h};
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, http_sockets_wanted);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, &h->sockets);
+    http_sockets_init(&h->sockets, p, h->multi);
+    h->sockets.ready = on_ready;
+    h->sockets.direct = on_direct;
+    h->sockets.ctx = h;
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
@@ -575,6 +470,7 @@ void http_free(struct http **hp) {
     poller_timer_clear(h->poller, &h->settle);
     poller_timer_clear(h->poller, &h->connect);
     http_sockets_free(&h->sockets);
+    free(h->scratch);
     free(h);
 }
 
