@@ -48,12 +48,17 @@ static bool has_work(struct app *a) {
     return !queue_closed(&a->to_loop) || !list_empty(&a->relay.open) || queue_count(&a->to_loop);
 }
 
+static void nap(void *app) {
+    poller_nap(&((struct app *)app)->poller, PACE_NAP_US);
+}
+
 void *loop_main(void *arg) {
     struct app *a = arg;
     const struct conf *conf = NULL;
     memory_thread_init();
     poller_enter(&a->poller);
     while (has_work(a)) {
+        pace_keep(&a->relay.pace, nap, a);
         poller_run(&a->poller, 1000);
         counter_set(COUNTER_UPSTREAM_CONNECTIONS, (int64_t)http_connections(a->relay.http));
         if (conf != app_conf()) {

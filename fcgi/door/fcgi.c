@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -26,7 +27,9 @@
 #define IMPATIENCE_MS 1       /* who has not sent all by then is waited for: wait_begins() */
 #define READ_STEP_TIMEOUT_S 5 /* a silent read is looked at this often */
 
-enum { FCGI_END = 3, FCGI_OUT = 6 };
+#define PEEK 8192 /* as much as libfcgi reads at once */
+
+enum { FCGI_END = 3, FCGI_PARAMS = 4, FCGI_IN = 5, FCGI_OUT = 6 };
 
 void fcgi_library_init(void) {
     must(FCGX_Init() == 0);
@@ -152,19 +155,49 @@ static int accept_next(int listen_fd) {
     return fd;
 }
 
+enum arrived { ARRIVED_NOTHING, ARRIVED_PART, ARRIVED_PARAMS, ARRIVED_ALL };
+
+/* How much of the request is there: what is there is read without a wait, and needs no time limit,
+ * which would be a system call each. */
+static enum arrived look(int fd) {
+    unsigned char b[PEEK];
+    ssize_t n = recv(fd, b, sizeof b, MSG_PEEK | MSG_DONTWAIT);
+    enum arrived have = n > 0 ? ARRIVED_PART : ARRIVED_NOTHING;
+    for (size_t at = 0; n > 0 && at + 8 <= (size_t)n;) {
+        const unsigned char *h = b + at;
+        size_t length = (size_t)h[4] << 8 | h[5];
+        if (h[1] == FCGI_PARAMS && !length)
+            have = ARRIVED_PARAMS;
+        if (h[1] == FCGI_IN && !length && have == ARRIVED_PARAMS)
+            return ARRIVED_ALL;
+        at += 8 + length + h[6];
+    }
+    return have;
+}
+
+static enum arrived await_request(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    enum arrived have = look(fd);
+    if (have != ARRIVED_NOTHING)
+        return have;
+    if (poll(&p, 1, IMPATIENCE_MS) <= 0)
+        wait_begins();
+    return look(fd);
+}
+
 /* The parameters of the request on fd. libfcgi would accept by itself, and then wait for ever for
  * who says nothing. */
 static bool read_request(FCGX_Request *r, int fd) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, IMPATIENCE_MS) <= 0)
-        wait_begins();
-    set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
+    enum arrived have = await_request(fd);
+    if (have < ARRIVED_PARAMS)
+        set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
     r->ipcFd = fd;
     r->keepConnection = 1; /* it takes this one, */
     r->listen_sock = -1;   /* and no other, which closes it when it makes no sense */
     if (FCGX_Accept_r(r) != 0)
         return false;
-    set_read_timeout(fd, (struct timeval){.tv_usec = IMPATIENCE_MS * 1000});
+    if (have < ARRIVED_ALL)
+        set_read_timeout(fd, (struct timeval){.tv_usec = IMPATIENCE_MS * 1000});
     return true;
 }
 
@@ -397,6 +430,11 @@ bool fcgi_flush(struct fcgi_conn *c) {
 
 size_t fcgi_pending(const struct fcgi_conn *c) {
     return c->blocked ? c->tail.n : 0;
+}
+
+bool fcgi_untaken(int fd) {
+    int n = 0;
+    return ioctl(fd, TIOCOUTQ, &n) == 0 && n > 0;
 }
 
 bool fcgi_wait(struct fcgi_conn *c, int timeout_ms) {

@@ -80,6 +80,9 @@ must_use bool fcgi_send_end(struct fcgi_conn *c, struct str p);
 must_use bool fcgi_flush(struct fcgi_conn *c);
 /* What the socket did not take; 0 when it is ready for more, whatever is queued. */
 size_t fcgi_pending(const struct fcgi_conn *c);
+/* True when the web server has not yet read all that was written to fd; false when that cannot be
+ * told, or fd is somebody else's by now. */
+bool fcgi_untaken(int fd);
 /* Blocks until the tail is written, at most timeout_ms. Front threads only. */
 must_use bool fcgi_wait(struct fcgi_conn *c, int timeout_ms);
 /* Plain close (also of a connection that was not answered: the web server then makes a 5xx or cuts

@@ -14,11 +14,11 @@
 #define HTTP_CHUNK_LINE_MAX 16384    /* bytes of a size line with its extensions */
 #define HTTP_CHUNK_TRAILER_MAX 65536 /* of all trailer lines */
 
-struct http_chunks {        /* all zero: before the first chunk */
-    uint64_t left;          /* of the size being read, or of the chunk's payload */
-    uint32_t line;          /* bytes of this size line, or of the trailer */
-    uint8_t step;           /* enum in http_chunks.c */
-    bool blank;             /* the trailer's line has had no byte */
+struct http_chunks { /* all zero: before the first chunk */
+    uint64_t left;   /* of the size being read, or of the chunk's payload */
+    uint32_t line;   /* bytes of this size line, or of the trailer */
+    uint8_t step;    /* enum in http_chunks.c */
+    bool blank;      /* the trailer's line has had no byte */
 };
 
 enum http_chunks_got {

@@ -56,8 +56,8 @@ struct http_call {
     size_t head_bytes, head_max, body_n;
     int repeats;
     bool private_ok, met_private, stream;
-    bool plain;                     /* no TLS: what the socket brings is the answer itself */
-    bool chunked, encoded;          /* what its head said of the body */
+    bool plain;            /* no TLS: what the socket brings is the answer itself */
+    bool chunked, encoded; /* what its head said of the body */
     bool head_done, got_data, refused, invalid, ended;
     struct http_direct direct;
 };

@@ -228,6 +228,8 @@ enum http_flow answer_data(struct exchange *x, struct str p) {
 
 void answer_writable(struct exchange *x) {
     size_t waited = fcgi_pending(&x->conn);
+    if (x->mode == ANSWER_EVENTS)
+        pace_wrote(&x->relay->pace, x->conn.fd);
     if (!fcgi_flush(&x->conn)) {
         attempt_client_gone(x);
         return;

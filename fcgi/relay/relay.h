@@ -3,6 +3,7 @@
 #pragma once
 
 #include "relay/exchange.h"
+#include "relay/pace.h"
 
 struct conf;
 
@@ -14,6 +15,7 @@ struct relay { /* one per process */
     const struct conf *(*conf)(void); /* the configuration in force */
     struct list open;                 /* exchanges */
     size_t n_open;                    /* read by other threads with relaxed atomics */
+    struct pace pace;                 /* of writing to the web server */
     struct buf batch;                 /* scratch: what one read of a stream gives to the client */
 };
 

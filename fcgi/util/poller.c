@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ROUNDING_US 1000 /* a sleep is a whole number of milliseconds, rounded up */
@@ -199,6 +200,14 @@ static int sleep_until(struct poller *p, struct epoll_event *ev, int max, int ms
     lock_take(&p->turn);
     p->sleeps_until_us = 0;
     return p->n_turns == seen ? n : poll_now(p, ev, max);
+}
+
+void poller_nap(struct poller *p, int64_t us) {
+    struct timespec t = {us / 1000000, us % 1000000 * 1000};
+    lock_drop(&p->turn);
+    nanosleep(&t, NULL);
+    lock_take(&p->turn);
+    p->now_us = clock_mono_us();
 }
 
 void poller_run_due(struct poller *p) {

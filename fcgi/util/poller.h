@@ -73,6 +73,8 @@ void poller_timer_clear(struct poller *p, struct timer *t);
  * callback of the same round is not called; its memory must outlive the round, so give it to
  * poller_bury. */
 void poller_run(struct poller *p, int max_wait_ms);
+/* Sleeps; others may have the turn meanwhile. */
+void poller_nap(struct poller *p, int64_t us);
 /* Calls the timers that are due and what was put off with poller_soon, and nothing else. */
 void poller_run_due(struct poller *p);
 void poller_soon_init(struct soon *s, void (*fn)(struct soon *s));
