@@ -52,9 +52,12 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void
     char *private;
     must(curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) == CURLE_OK);
     struct http_call *c = (struct http_call *)(void *)private;
+    struct http_socket *s = http_sockets_find(&h->sockets, fd);
+    if (c && s && what & CURL_POLL_IN) /* a bit that CURL_POLL_REMOVE has not */
+        c->socket = s;
+    else if (c && c->socket == s)
+        c->socket = NULL;
     http_sockets_wanted(&h->sockets, fd, what, socket_ctx);
-    if (c && what != CURL_POLL_REMOVE)
-        c->socket = what & CURL_POLL_IN ? http_sockets_find(&h->sockets, fd) : NULL;
     return 0;
 }
 

@@ -2,7 +2,8 @@
  *
  * Everything here belongs to the thread that has the poller's turn. A call reports through its
  * http_events; after on_end it is gone. Connections, DNS, TLS sessions and HTTP/2 streams are
- * shared by all calls.
+ * shared by all calls; only a call that asks for a stream over plain HTTP has a connection of its
+ * own (http_direct.c).
  */
 #pragma once
 

@@ -75,8 +75,9 @@ static bool may_take_over(const struct http_call *c) {
 }
 
 static void take_over(struct http_call *c) {
-    struct http_socket *s = c->socket;
+    struct http_socket *s = c->socket; /* which libcurl forgets now */
     must(curl_easy_pause(c->easy, CURLPAUSE_ALL) == CURLE_OK);
+    c->socket = s;
     c->direct.taken = true;
     http_sockets_lend(&c->http->sockets, s, c);
     if (c->direct.held)

@@ -60,6 +60,7 @@ void poller_bury(struct poller *p, void *memory) {
         p->graves = base_realloc(p->graves, p->cap_graves * sizeof *p->graves);
     }
     p->graves[p->n_graves++] = memory;
+    p->n_gone++;
 }
 
 void poller_free(struct poller *p) {
@@ -88,7 +89,6 @@ bool poller_try_enter(struct poller *p) {
 void poller_leave(struct poller *p) {
     uint64_t one = 1;
     dig(p);
-    p->n_turns++;
     if (p->n_timers && p->heap[0]->due_us + ROUNDING_US < p->sleeps_until_us) {
         p->sleeps_until_us = 0; /* once is enough */
         ssize_t n = write(p->alarm.fd, &one, sizeof one);
@@ -106,6 +106,7 @@ void poller_watch(struct poller *p, struct watch *w, uint32_t events) {
     /* a descriptor closed under us has left epoll by itself */
     must(rc == 0 || (op != EPOLL_CTL_ADD && (errno == EBADF || errno == ENOENT)));
     w->events = events;
+    p->n_gone += !events;
 }
 
 void poller_forget(struct watch *w) {
@@ -190,16 +191,16 @@ static int poll_now(const struct poller *p, struct epoll_event *ev, int max) {
     return n;
 }
 
-/* What was told to a sleeper while others had the turn may be about watches that are gone. */
+/* What was told to a sleeper while others had the turn may be about watches that they took out. */
 static int sleep_until(struct poller *p, struct epoll_event *ev, int max, int ms) {
-    uint64_t seen = p->n_turns;
+    uint64_t seen = p->n_gone;
     p->sleeps_until_us = ms < 0 ? INT64_MAX : clock_mono_us() + (int64_t)ms * 1000;
     lock_drop(&p->turn);
     int n = epoll_wait(p->fd, ev, max, ms);
     must(n >= 0 || errno == EINTR);
     lock_take(&p->turn);
     p->sleeps_until_us = 0;
-    return p->n_turns == seen ? n : poll_now(p, ev, max);
+    return p->n_gone == seen ? n : poll_now(p, ev, max);
 }
 
 void poller_nap(struct poller *p, int64_t us) {

@@ -34,7 +34,7 @@ struct soon {
 
 struct poller {
     struct lock turn;
-    uint64_t n_turns;        /* given up so far */
+    uint64_t n_gone;         /* watches taken out, memory buried so far */
     int64_t sleeps_until_us; /* of the thread in poller_run; 0: it does not sleep */
     struct watch alarm;      /* wakes it */
     int fd;
@@ -61,8 +61,8 @@ must_use bool poller_try_enter(struct poller *p);
 void poller_leave(struct poller *p);
 /* Registers, changes or (events == 0) removes w->fd. */
 void poller_watch(struct poller *p, struct watch *w, uint32_t events);
-/* Like poller_watch with no events, for a descriptor that is closed before the next round: closing
- * takes it out of epoll without a call of its own. */
+/* Like poller_watch with no events, for a descriptor that is closed before the next round, and whose
+ * watch is buried then: closing takes it out of epoll without a call of its own. */
 void poller_forget(struct watch *w);
 /* A timer that is set by a timer's function fires in the next round at the earliest, so that one
  * that is always due again keeps nobody from his turn. */
