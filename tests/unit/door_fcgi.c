@@ -177,7 +177,8 @@ static void send_record(int fd, unsigned type, size_t n, char fill) {
     if (type == 1) /* a responder; the connection is closed behind it */
         memcpy(content, "\0\1\0\0\0\0\0\0", 8);
     assert_int_equal(write(fd, head, sizeof head), sizeof head);
-    assert_int_equal(write(fd, content, n), n);
+    if (n) /* who has read an end may have closed already */
+        assert_int_equal(write(fd, content, n), n);
 }
 
 struct reading {
