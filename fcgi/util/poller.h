@@ -61,8 +61,8 @@ must_use bool poller_try_enter(struct poller *p);
 void poller_leave(struct poller *p);
 /* Registers, changes or (events == 0) removes w->fd. */
 void poller_watch(struct poller *p, struct watch *w, uint32_t events);
-/* Like poller_watch with no events, for a descriptor that is closed before the next round, and whose
- * watch is buried then: closing takes it out of epoll without a call of its own. */
+/* Like poller_watch with no events, for a descriptor that is closed before the next round, and
+ * whose watch is buried then: closing takes it out of epoll without a call of its own. */
 void poller_forget(struct watch *w);
 /* A timer that is set by a timer's function fires in the next round at the earliest, so that one
  * that is always due again keeps nobody from his turn. */
