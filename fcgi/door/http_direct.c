@@ -7,7 +7,6 @@
 #include "door/http_parts.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define AHEAD_MAX (8u << 20) /* libcurl reads at most a hundred buffers on, a read here is less */
