@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <liburing.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,10 @@ struct stream {
 static struct stream streams[STREAMS_MAX];
 static size_t n_places, n_begun; /* places that were ever used; streams that run */
 static int epoll;
+
+/* Reads and writes go to the kernel many at a time. */
+#define BATCH 128
+static struct io_uring ring;
 
 static void need(bool ok, const char *what) {
     if (ok)
@@ -89,8 +94,9 @@ static void end(struct stream *s) {
 }
 
 /* One chunk with one event. Made once: a stand-in should cost little of what is measured. */
-static char chunk[300];
+static char chunks[BATCH][300];
 static size_t chunk_n, stamp_at;
+static unsigned n_told;
 
 static void make_chunk(void) {
     char event[256];
@@ -101,17 +107,38 @@ static void make_chunk(void) {
                      "[{\"index\":0,\"delta\":{\"content\":\"" MARK "%016d"
                      "\"},\"finish_reason\":null}]}\n\n",
                      0);
-    chunk_n = (size_t)snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", (unsigned)n, event);
-    stamp_at = (size_t)(strstr(chunk, MARK) - chunk) + sizeof MARK - 1;
+    for (size_t i = 0; i < BATCH; i++)
+        chunk_n = (size_t)snprintf(chunks[i], sizeof chunks[i], "%x\r\n%s\r\n", (unsigned)n, event);
+    stamp_at = (size_t)(strstr(chunks[0], MARK) - chunks[0]) + sizeof MARK - 1;
+}
+
+static void tell_all(void) {
+    if (!n_told)
+        return;
+    need(io_uring_submit_and_wait(&ring, n_told) >= 0, "io_uring");
+    struct io_uring_cqe *got[BATCH];
+    unsigned n = io_uring_peek_batch_cqe(&ring, got, BATCH);
+    need(n == n_told, "completions");
+    for (unsigned i = 0; i < n; i++) {
+        struct stream *s = io_uring_cqe_get_data(got[i]);
+        if (got[i]->res != (int)chunk_n)
+            end(s);
+    }
+    io_uring_cq_advance(&ring, n);
+    n_told = 0;
 }
 
 static void tell(struct stream *s, int64_t gap_us) {
+    char *chunk = chunks[n_told++];
     int64_t now = now_us();
     for (size_t i = 16; i--; now /= 10)
         chunk[stamp_at + i] = (char)('0' + now % 10);
     s->due_us += gap_us;
-    if (send(s->fd, chunk, chunk_n, MSG_NOSIGNAL) != (ssize_t)chunk_n)
-        end(s);
+    struct io_uring_sqe *e = io_uring_get_sqe(&ring);
+    io_uring_prep_send(e, s->fd, chunk, chunk_n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    io_uring_sqe_set_data(e, s);
+    if (n_told == BATCH)
+        tell_all();
 }
 
 /* The body's first byte begins the stream; what the request says does not matter. The first event
@@ -137,6 +164,7 @@ static void serve(struct stream *s, int64_t gap_us) {
     }
     s->due_us = now_us() + (s - streams) * INT64_C(997) % gap_us;
     tell(s, 0);
+    tell_all();
 }
 
 static void provide(const char *port, int64_t gap_us) {
@@ -159,6 +187,7 @@ static void provide(const char *port, int64_t gap_us) {
         for (struct stream *s = streams; s < streams + n_places; s++)
             if (s->begun && s->due_us <= now)
                 tell(s, gap_us);
+        tell_all();
     }
 }
 
@@ -168,10 +197,10 @@ struct count {
     int64_t from_us;
 };
 
-static void take(struct count *c, struct stream *s) {
-    static char text[1 << 17];
-    memcpy(text, s->kept, s->kept_n);
-    ssize_t got = recv(s->fd, text + s->kept_n, sizeof text - s->kept_n, MSG_DONTWAIT);
+#define READ_N (1 << 14)
+static char texts[BATCH][READ_N];
+
+static void take(struct count *c, struct stream *s, char *text, int got) {
     need(got > 0, "a stream ended");
     size_t n = s->kept_n + (size_t)got, at = 0;
     int64_t now = now_us();
@@ -193,8 +222,25 @@ static void take(struct count *c, struct stream *s) {
 static void receive(struct count *c, int wait_ms) {
     static struct epoll_event got[STREAMS_MAX];
     int n = epoll_wait(epoll, got, STREAMS_MAX, wait_ms);
-    for (int i = 0; i < n; i++)
-        take(c, got[i].data.ptr);
+    for (int i = 0; i < n;) {
+        int m = n - i < BATCH ? n - i : BATCH;
+        for (int k = 0; k < m; k++) {
+            struct stream *s = got[i + k].data.ptr;
+            memcpy(texts[k], s->kept, s->kept_n);
+            struct io_uring_sqe *e = io_uring_get_sqe(&ring);
+            io_uring_prep_recv(e, s->fd, texts[k] + s->kept_n, READ_N - s->kept_n, MSG_DONTWAIT);
+            io_uring_sqe_set_data64(e, (uint64_t)k);
+        }
+        need(io_uring_submit_and_wait(&ring, (unsigned)m) >= 0, "io_uring");
+        struct io_uring_cqe *done[BATCH];
+        need(io_uring_peek_batch_cqe(&ring, done, BATCH) == (unsigned)m, "completions");
+        for (int k = 0; k < m; k++) {
+            uint64_t at = done[k]->user_data;
+            take(c, got[i + (int)at].data.ptr, texts[at], done[k]->res);
+        }
+        io_uring_cq_advance(&ring, (unsigned)m);
+        i += m;
+    }
 }
 
 /* Looks each millisecond, which every way pays alike: being woken for each event would take the
@@ -313,6 +359,9 @@ int main(int argc, char **argv) {
     struct rlimit files = {STREAMS_MAX + 100, STREAMS_MAX + 100};
     need(setrlimit(RLIMIT_NOFILE, &files) == 0, "file limit");
     epoll = epoll_create1(0);
+    need(io_uring_queue_init(BATCH, &ring,
+                             IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) == 0,
+         "io_uring");
     if (argc == 4 && strcmp(argv[1], "provider") == 0)
         provide(argv[2], 1000000 / strtol(argv[3], NULL, 10));
     bool client = strcmp(argv[1], "client") == 0 || strcmp(argv[1], "first") == 0;

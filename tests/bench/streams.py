@@ -149,7 +149,7 @@ def run(args):
     result = {"section": "streams", "title": "Delay of an event, p99 in ms", "bars": [], "machine_load": load_average(), "runs": [], "ok": True}
     with Site(args) as site:
         program, ends = f"{site.dir}/streams", {}
-        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", program, f"{HERE}/streams.c"], check=True)
+        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", program, f"{HERE}/streams.c", "-luring"], check=True)
         e = ends[20] = Ends(site, program, 20)
         result["first_event"] = first_events(program, site, args, e, "stream-20")
         result["ok"] &= result["first_event"]["ok"]
