@@ -1,9 +1,9 @@
 /* app.h - one worker process: what its threads share.
  *
- *   front threads (front.c)   one accepts; authenticate, answer management requests, hand over
- *   loop thread   (loop.c)    exchanges with providers; a front may begin one while it sleeps
- *   ledger thread (billing)   usage rows
- *   main thread   (lifecycle) signals, heartbeat, changes made elsewhere
+ *   front threads (front.c)   one leads: it runs the loop (loop.c), which is exchanges with
+ * providers and the wait for calls, and serves calls itself; before it has to wait for anything
+ * else another one leads ledger thread (billing)   usage rows main thread   (lifecycle) signals,
+ * heartbeat, changes made elsewhere
  */
 #pragma once
 
@@ -14,18 +14,25 @@
 
 struct app {
     int listen_fd;
-    int idle_fd; /* watches listen_fd: there an idle worker waits, before those that are busy */
+    struct watch door; /* of listen_fd */
+    bool knocked;      /* a call waits there, or did */
+    bool called;       /* one was accepted since the last round */
+    unsigned n_calls;
     struct host *host;
     struct keyring *keys;
     struct auth *auth;
     struct billing *billing;
-    sem_t accepting;       /* the right to wait for the next request; see front.c */
+    sem_t lead;            /* the right to run the loop; see front.c */
+    size_t n_fronts;       /* atomic: threads */
+    size_t n_followers;    /* atomic: of them, who wait for the lead */
     struct queue to_loop;  /* exchanges, while the loop is at work */
     struct watch arrivals; /* there */
     struct poller poller;  /* its turn comes with the right to use the relay */
     struct relay relay;
+    const struct conf *loop_conf; /* that the relay has */
     int64_t started_s;
-    bool cut; /* atomic: the drain timeout has passed */
+    bool stopping; /* atomic: no more calls are accepted */
+    bool cut;      /* atomic: the drain timeout has passed */
 };
 
 /* settings.c: the configuration in force; a reload publishes a new one, the old ones stay until
@@ -43,13 +50,17 @@ struct db *app_db_new(void);
  * listen.socket (NULL = do not). */
 int app_run(const char *config_path, const char *socket);
 
-/* loop.c. Main thread, before the loop and the fronts start: they need not wait for each other. */
+/* loop.c. Main thread, before the fronts start, and after they have ended. */
 void loop_open(struct app *a);
-/* Starts the exchange, at once and here when the loop sleeps (one wake-up less on the way to the
- * provider); else leaves it to the loop. It belongs to the loop then, and may be over already.
- * False when the loop takes none any more. Any thread. */
-must_use bool loop_hand_over(struct app *a, struct exchange *x);
+void loop_close(struct app *a);
+/* Waits for something to do, at most a second, and does it; with `accept` also for calls. True when
+ * one may be there. Who leads. */
+must_use bool loop_round(struct app *a, bool accept);
+/* False when the worker stops and nothing is left to be done. Who leads. */
+must_use bool loop_goes_on(struct app *a);
+/* Starts the exchange, at once and here when nobody runs the loop, or who does sleeps; else leaves
+ * it to him. It belongs to the loop then, and may be over already. Any front. */
+void loop_hand_over(struct app *a, struct exchange *x);
 
-/* Thread bodies. */
+/* Thread body. */
 void *front_main(void *app);
-void *loop_main(void *app);

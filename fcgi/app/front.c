@@ -145,13 +145,6 @@ static bool count_in(struct app *a) {
     return false;
 }
 
-static enum err hand_over(struct app *a, struct exchange *x, struct fault *f) {
-    fcgi_release(&x->conn);
-    if (loop_hand_over(a, x))
-        return OK;
-    return fault_set(f, ERR_STOPPING, NULL); /* not reached: the loop outlives the fronts */
-}
-
 static unsigned refusal(enum err e) {
     switch (err_http(e)) {
     case 401:
@@ -187,14 +180,15 @@ static enum err relay_request(struct app *a, struct db *db, struct exchange *x,
     if (!e)
         e = x->service ? service_prepare(a, db, x, &f)
                        : inference_prepare(a, db, x, route, pin, &f);
-    if (!e)
-        e = hand_over(a, x, &f);
-    if (e) {
-        __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
-        if (x->caller)
-            auth_refused(a->auth, x->caller, e, x->ip);
-        refuse(x, &f);
+    if (!e) {
+        fcgi_release(&x->conn);
+        loop_hand_over(a, x);
+        return OK;
     }
+    __atomic_sub_fetch(&a->relay.n_open, 1, __ATOMIC_RELAXED);
+    if (x->caller)
+        auth_refused(a->auth, x->caller, e, x->ip);
+    refuse(x, &f);
     return e;
 }
 
@@ -222,10 +216,14 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
         return false;
     }
     x->family = route->family;
-    switch (route->kind) {
-    case ROUTE_RELAY:
+    if (route->kind == ROUTE_RELAY) {
         x->endpoint = route->path;
         return relay_request(a, db, x, route) == OK;
+    }
+    wait_begins(); /* what is answered here may take long: passwords, lists, the database */
+    switch (route->kind) {
+    case ROUTE_RELAY:
+        break;
     case ROUTE_MODELS:
     case ROUTE_MODEL:
         answer_models(a, db, x, route);
@@ -250,48 +248,74 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
     return false;
 }
 
-/* Only one front accepts, and goes on doing so until it has to wait for something: then another
- * takes over. Most calls need not wait, and the thread that served the one before has all that the
- * next one needs in the processor's caches. */
+/* One front leads: it runs the loop and serves calls until it has to wait for something, which lets
+ * another lead (leader and followers). Most calls need not wait: one thread does all of them, from
+ * accepting to the last byte, and finds all it needs in the processor's caches. */
+#define EVENTS_A_CALL 16 /* so many events of a round are worth a call: both shall go on */
+
 struct front {
     struct app *app;
-    bool accepts;
+    bool leads, in_loop;
+    unsigned n_calls; /* to be accepted before the loop's next round */
 };
 
-static void let_accept(void *ctx) {
+static void let_lead(void *ctx) {
     struct front *f = ctx;
-    if (!f->accepts)
+    if (!f->leads || f->in_loop)
         return;
-    f->accepts = false;
-    must(sem_post(&f->app->accepting) == 0);
+    f->leads = false;
+    f->n_calls = 0;
+    must(sem_post(&f->app->lead) == 0);
 }
 
-static void want_to_accept(struct front *f) {
-    while (!f->accepts) {
-        f->accepts = sem_wait(&f->app->accepting) == 0;
-        must(f->accepts || errno == EINTR);
+/* The leader accepts nothing while nobody could follow, and waits for the last to come when the
+ * worker stops: it is told. */
+static void want_lead(struct front *f) {
+    struct app *a = f->app;
+    if (f->leads)
+        return;
+    if (!__atomic_fetch_add(&a->n_followers, 1, __ATOMIC_ACQ_REL) ||
+        __atomic_load_n(&a->stopping, __ATOMIC_ACQUIRE))
+        queue_wake(&a->to_loop);
+    while (!f->leads) {
+        f->leads = sem_wait(&a->lead) == 0;
+        must(f->leads || errno == EINTR);
     }
+    __atomic_fetch_sub(&a->n_followers, 1, __ATOMIC_ACQ_REL);
 }
 
-#define FEW_OPEN 4 /* exchanges of a worker: with more under way it leaves calls to idle ones */
-
-/* A worker with next to nothing to do comes before the others, and always the same one: calls that
- * come one after the other all find its memory, its provider's connection and the processor's
- * caches warm. Workers that are busy take turns. */
-static void take_turn(const struct app *a) {
-    if (__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) <= FEW_OPEN)
-        fcgi_await(a->idle_fd);
+static bool knocked(struct front *f) {
+    struct app *a = f->app;
+    bool accept = !__atomic_load_n(&a->stopping, __ATOMIC_ACQUIRE) &&
+                  __atomic_load_n(&a->n_followers, __ATOMIC_ACQUIRE) > 0;
+    f->in_loop = true;
+    bool knocked = loop_round(a, accept);
+    f->in_loop = false;
+    return knocked;
 }
 
 /* False when the worker stops. */
-static bool accept_next(struct front *f, struct exchange *x) {
-    enum fcgi_accepted got;
-    do {
-        want_to_accept(f);
-        take_turn(f->app);
-        got = fcgi_accept(f->app->listen_fd, &x->conn);
-    } while (got == FCGI_NOTHING);
-    return got == FCGI_REQUEST;
+static bool next_call(struct front *f, struct exchange *x) {
+    for (;;) {
+        want_lead(f);
+        if (!loop_goes_on(f->app))
+            return false;
+        if (!f->n_calls && knocked(f))
+            f->n_calls = 1 + (unsigned)f->app->poller.n_served / EVENTS_A_CALL;
+        while (f->leads && f->n_calls) {
+            f->n_calls--;
+            if (fcgi_accept(f->app->listen_fd, &x->conn))
+                return f->app->called = true;
+            f->n_calls = 0;
+        }
+    }
+}
+
+/* The next leader ends as well. */
+static void end(struct front *f) {
+    __atomic_fetch_sub(&f->app->n_fronts, 1, __ATOMIC_ACQ_REL);
+    let_lead(f);
+    wait_hear(NULL, NULL);
 }
 
 void *front_main(void *arg) {
@@ -299,13 +323,12 @@ void *front_main(void *arg) {
     struct front me = {.app = a};
     memory_thread_init();
     struct db *db AUTO(db_free) = app_db_new();
-    wait_hear(let_accept, &me);
+    wait_hear(let_lead, &me);
     for (;;) {
         struct exchange *x = exchange_new();
-        if (!accept_next(&me, x)) {
+        if (!next_call(&me, x)) {
             free(x);
-            let_accept(&me); /* the others are to stop as well */
-            wait_hear(NULL, NULL);
+            end(&me);
             return NULL;
         }
         x->started_us = clock_unix_us();

@@ -19,12 +19,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define KICK_MS 20
-#define MAX_FRONTS 256
+#define DRAIN_LOOK_US 20000
+#define MAX_FRONTS 257
 #define LOOK_MS 50 /* for a moment without calls, while there is memory to be given back */
 
 struct threads {
-    pthread_t fronts[MAX_FRONTS], loop, ledger;
+    pthread_t fronts[MAX_FRONTS], ledger;
     size_t n_fronts;
 };
 
@@ -40,10 +40,6 @@ static void *ledger_main(void *arg) {
     return NULL;
 }
 
-static void ignore(int sig) {
-    (void)sig; /* only there to interrupt accept() */
-}
-
 /* The main thread takes all signals by sigtimedwait. Blocked before the libraries start: libfcgi
  * sets a handler that would swallow a SIGTERM. */
 static sigset_t take_signals(void) {
@@ -54,12 +50,6 @@ static sigset_t take_signals(void) {
     sigaddset(&mine, SIGHUP);
     must(pthread_sigmask(SIG_BLOCK, &mine, NULL) == 0);
     return mine;
-}
-
-/* SIGUSR1 interrupts a front's accept; libfcgi's own handler is replaced. */
-static void set_kick(void) {
-    struct sigaction kick = {.sa_handler = ignore};
-    must(sigaction(SIGUSR1, &kick, NULL) == 0);
 }
 
 /* Waits ms for a signal; 0 when none came. */
@@ -80,7 +70,7 @@ static int refuse(const struct fault *f) {
 static bool open_listener(struct app *a, const char *socket, struct fault *f) {
     if (fcgi_inherited()) {
         a->listen_fd = 0;
-        fcgi_set_backlog(a->listen_fd, (int)app_conf()->listen_backlog);
+        fcgi_take_over(a->listen_fd, (int)app_conf()->listen_backlog);
         return true;
     }
     const char *address = socket ? socket : app_conf()->listen_socket;
@@ -134,53 +124,43 @@ static void thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg),
 
 static void start(struct app *a, struct threads *t) {
     loop_open(a);
-    a->idle_fd = fcgi_watch(a->listen_fd);
-    must(sem_init(&a->accepting, 0, 1) == 0);
+    must(sem_init(&a->lead, 0, 1) == 0);
     thread_start(&t->ledger, "ledger", ledger_main, a);
-    thread_start(&t->loop, "loop", loop_main, a);
-    t->n_fronts = (size_t)app_conf()->worker_threads;
+    t->n_fronts = (size_t)app_conf()->worker_threads + 1; /* who leads when all others wait */
+    __atomic_store_n(&a->n_fronts, t->n_fronts, __ATOMIC_RELEASE);
     for (size_t i = 0; i < t->n_fronts; i++)
         thread_start(&t->fronts[i], "front", front_main, a);
 }
 
-/* A front may be about to enter accept() when it is kicked, so the kick is repeated; and one that
- * is not joined yet may wait for another to leave accept(). */
-static void join_fronts(struct threads *t) {
-    fcgi_stop();
-    for (size_t i = 0; i < t->n_fronts; i++) {
-        struct timespec until;
-        do {
-            for (size_t k = i; k < t->n_fronts; k++)
-                pthread_kill(t->fronts[k], SIGUSR1);
-            must(clock_gettime(CLOCK_REALTIME, &until) == 0);
-            until.tv_nsec += KICK_MS * 1000000;
-            until.tv_sec += until.tv_nsec / 1000000000;
-            until.tv_nsec %= 1000000000;
-        } while (pthread_timedjoin_np(t->fronts[i], NULL, &until) != 0);
-    }
+static size_t n_open(struct app *a) {
+    return __atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED);
+}
+
+static size_t n_fronts(struct app *a) {
+    return __atomic_load_n(&a->n_fronts, __ATOMIC_ACQUIRE);
 }
 
 /* Open requests finish; after drain_timeout they are cut. */
 static void drain(struct app *a, struct threads *t) {
-    LOG(LOG_EV_WORKER_STOPPING,
-        log_i("open", (int64_t)__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED)));
+    LOG(LOG_EV_WORKER_STOPPING, log_i("open", (int64_t)n_open(a)));
     int64_t until = clock_mono_ms() + app_conf()->worker_drain_timeout;
-    join_fronts(t);
-    queue_close(&a->to_loop);
-    while (__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) && clock_mono_ms() < until)
-        usleep(20000);
-    if (__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED))
-        LOG(LOG_EV_DRAIN_TIMEOUT,
-            log_i("open", (int64_t)__atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED)));
+    __atomic_store_n(&a->stopping, true, __ATOMIC_RELEASE);
+    queue_wake(&a->to_loop);
+    while (n_fronts(a) && clock_mono_ms() < until)
+        usleep(DRAIN_LOOK_US);
+    if (n_open(a))
+        LOG(LOG_EV_DRAIN_TIMEOUT, log_i("open", (int64_t)n_open(a)));
     __atomic_store_n(&a->cut, true, __ATOMIC_RELEASE);
     queue_wake(&a->to_loop);
-    must(pthread_join(t->loop, NULL) == 0);
+    for (size_t i = 0; i < t->n_fronts; i++)
+        must(pthread_join(t->fronts[i], NULL) == 0);
+    loop_close(a);
     billing_stop(a->billing, 30000);
     must(pthread_join(t->ledger, NULL) == 0);
 }
 
 static bool busy(struct app *a) {
-    return __atomic_load_n(&a->relay.n_open, __ATOMIC_RELAXED) || billing_backlog(a->billing);
+    return n_open(a) || billing_backlog(a->billing);
 }
 
 /* Waits for a signal until the next tick is due. */
@@ -229,7 +209,6 @@ static void free_all(struct app *a, struct sync **sync, struct db *db) {
     keyring_free(&a->keys);
     relay_free(&a->relay);
     queue_free(&a->to_loop);
-    base_closep(&a->idle_fd);
     spare_free_all();
 }
 
@@ -244,7 +223,8 @@ static int run(struct app *a, const char *config_path, const char *socket, const
         return status;
     }
     start(a, &t);
-    LOG(LOG_EV_WORKER_STARTED, log_i("pid", getpid()), log_i("threads", (int64_t)t.n_fronts));
+    LOG(LOG_EV_WORKER_STARTED, log_i("pid", getpid()),
+        log_i("threads", app_conf()->worker_threads));
     housekeep(a, db, sync, config_path, mine);
     drain(a, &t);
     bool told = auth_flush(a->auth, db, true) == OK;
@@ -263,7 +243,7 @@ static void set_scheduling(void) {
 
 int app_run(const char *config_path, const char *socket) {
     struct fault f = {0};
-    struct app a = {.listen_fd = -1, .idle_fd = -1, .started_s = clock_unix_s()};
+    struct app a = {.listen_fd = -1, .started_s = clock_unix_s()};
     sigset_t mine = take_signals();
     memory_init();
     set_scheduling();
@@ -273,7 +253,6 @@ int app_run(const char *config_path, const char *socket) {
     http_library_init();
     db_library_init();
     crypt_init();
-    set_kick();
     queue_init(&a.to_loop);
     relay_init(&a.relay);
     int status = run(&a, config_path, socket, &mine);

@@ -33,8 +33,8 @@ enum { FCGI_END = 3, FCGI_PARAMS = 4, FCGI_IN = 5, FCGI_OUT = 6 };
 
 void fcgi_library_init(void) {
     must(FCGX_Init() == 0);
-    /* FCGX_Init replaces an ignored SIGPIPE by a handler of its own */
-    must(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    /* FCGX_Init sets handlers of its own */
+    must(signal(SIGPIPE, SIG_IGN) != SIG_ERR && signal(SIGUSR1, SIG_IGN) != SIG_ERR);
 }
 
 bool fcgi_inherited(void) {
@@ -49,12 +49,12 @@ static int listen_unix(const char *path, int backlog, struct fault *f) {
         fault_set(f, ERR_FIELD_VALUE, "socket path longer than %zu bytes", sizeof sa.sun_path - 1);
         return -1;
     }
-    int fd AUTO(base_closep) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd AUTO(base_closep) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return fault_set(f, ERR_INTERNAL, "socket: errno %d", errno), -1;
     struct stat st;
     if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
-        if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) {
+        if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 || errno == EAGAIN) {
             fault_set(f, ERR_CONFLICT, "%s: another process listens there", path);
             return -1;
         }
@@ -102,8 +102,8 @@ int fcgi_listen(const char *address, int backlog, struct fault *f) {
         return -1;
     }
     bool is6 = v6.sin6_family == AF_INET6;
-    int fd AUTO(base_closep) = socket(is6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-           on = 1;
+    int on = 1, fd AUTO(base_closep) =
+                    socket(is6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, is6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
              is6 ? sizeof v6 : sizeof v4) != 0 ||
@@ -116,31 +116,10 @@ int fcgi_listen(const char *address, int backlog, struct fault *f) {
     return out;
 }
 
-void fcgi_set_backlog(int listen_fd, int backlog) {
+void fcgi_take_over(int listen_fd, int backlog) {
+    int flags = fcntl(listen_fd, F_GETFL);
+    must(flags >= 0 && fcntl(listen_fd, F_SETFL, flags | O_NONBLOCK) == 0);
     (void)listen(listen_fd, backlog); /* of one that listens, it changes just that */
-}
-
-/* A connection wakes the first of those that watch in this way and wait just then, in the order in
- * which they began to watch; only when none does, one of those that wait in accept(). See
- * EPOLLEXCLUSIVE in epoll_ctl(2). */
-int fcgi_watch(int listen_fd) {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-    int fd = epoll_create1(EPOLL_CLOEXEC);
-    must(fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, listen_fd, &ev) == 0);
-    return fd;
-}
-
-void fcgi_await(int watch_fd) {
-    struct epoll_event ev;
-    int n = epoll_wait(watch_fd, &ev, 1, -1);
-    must(n >= 0 || errno == EINTR);
-}
-
-static bool stopping; /* set once, by fcgi_stop */
-
-void fcgi_stop(void) {
-    __atomic_store_n(&stopping, true, __ATOMIC_RELEASE);
-    FCGX_ShutdownPending();
 }
 
 static void set_read_timeout(int fd, struct timeval t) {
@@ -150,8 +129,10 @@ static void set_read_timeout(int fd, struct timeval t) {
 /* The next connection, or -1: none now. */
 static int accept_next(int listen_fd) {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+        wait_begins();
         poll(NULL, 0, 20); /* out of descriptors: wait for some to be given back */
+    }
     return fd;
 }
 
@@ -180,17 +161,17 @@ static enum arrived await_request(int fd) {
     enum arrived have = look(fd);
     if (have != ARRIVED_NOTHING)
         return have;
-    if (poll(&p, 1, IMPATIENCE_MS) <= 0)
-        wait_begins();
-    return look(fd);
+    return poll(&p, 1, IMPATIENCE_MS) > 0 ? look(fd) : ARRIVED_NOTHING;
 }
 
 /* The parameters of the request on fd. libfcgi would accept by itself, and then wait for ever for
  * who says nothing. */
 static bool read_request(FCGX_Request *r, int fd) {
     enum arrived have = await_request(fd);
-    if (have < ARRIVED_PARAMS)
+    if (have < ARRIVED_PARAMS) {
+        wait_begins();
         set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
+    }
     r->ipcFd = fd;
     r->keepConnection = 1; /* it takes this one, */
     r->listen_sock = -1;   /* and no other, which closes it when it makes no sense */
@@ -201,22 +182,20 @@ static bool read_request(FCGX_Request *r, int fd) {
     return true;
 }
 
-enum fcgi_accepted fcgi_accept(int listen_fd, struct fcgi_conn *c) {
-    if (__atomic_load_n(&stopping, __ATOMIC_ACQUIRE))
-        return FCGI_STOPPED;
+bool fcgi_accept(int listen_fd, struct fcgi_conn *c) {
     int fd = accept_next(listen_fd);
     if (fd < 0)
-        return FCGI_NOTHING;
+        return false;
     FCGX_Request *r = base_alloc(sizeof *r);
     must(FCGX_InitRequest(r, listen_fd, 0) == 0);
     if (!read_request(r, fd)) {
         FCGX_Free(r, 1);
         free(r);
-        return FCGI_NOTHING;
+        return false;
     }
     *c = (struct fcgi_conn){
         .fd = fd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
-    return FCGI_REQUEST;
+    return true;
 }
 
 const char *fcgi_param(const struct fcgi_conn *c, size_t i) {
@@ -417,15 +396,23 @@ bool fcgi_send_end(struct fcgi_conn *c, struct str p) {
     return send_records(c, p, true);
 }
 
-bool fcgi_flush(struct fcgi_conn *c) {
-    if (!c->tail.n)
-        return true;
-    ssize_t n = send(c->fd, c->tail.p, c->tail.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
+struct ring_op fcgi_to_write(const struct fcgi_conn *c) {
+    return (struct ring_op){.fd = c->fd, .p = c->tail.p, .n = c->tail.n};
+}
+
+bool fcgi_wrote(struct fcgi_conn *c, ssize_t n) {
+    if (n < 0 && n != -EAGAIN && n != -EINTR)
         return false;
     drop_written(c, n > 0 ? (size_t)n : 0);
     c->blocked = c->tail.n > 0;
     return true;
+}
+
+bool fcgi_flush(struct fcgi_conn *c) {
+    if (!c->tail.n)
+        return true;
+    ssize_t n = send(c->fd, c->tail.p, c->tail.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return fcgi_wrote(c, n < 0 ? -errno : n);
 }
 
 size_t fcgi_pending(const struct fcgi_conn *c) {

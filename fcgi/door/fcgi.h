@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "door/ring.h"
 #include "util/buf.h"
 #include "util/err.h"
 
@@ -22,34 +23,22 @@ struct fcgi_conn {
     void *request; /* FCGX_Request until fcgi_release */
 };
 
-/* Once in main before threads; leaves SIGPIPE ignored. */
+/* Once in main before threads; leaves SIGPIPE and SIGUSR1 ignored. */
 void fcgi_library_init(void);
 /* True when fd 0 is a listening socket that a parent handed over. */
 bool fcgi_inherited(void);
 /* Listens on a unix socket path (made 0660, a stale one is replaced) or on a loopback
- * "127.0.0.1:9000" / "[::1]:9000". Returns the descriptor, or -1 with the fault filled in. */
+ * "127.0.0.1:9000" / "[::1]:9000". Accepting does not wait. Returns the descriptor, or -1 with the
+ * fault filled in. */
 int fcgi_listen(const char *address, int backlog, struct fault *f);
-/* So many connections wait to be accepted, whoever made the socket. */
-void fcgi_set_backlog(int listen_fd, int backlog);
+/* Makes of a socket that a parent made what fcgi_listen makes: so many connections wait to be
+ * accepted, and accepting does not. */
+void fcgi_take_over(int listen_fd, int backlog);
 
-/* A descriptor for fcgi_await; the caller closes it. */
-int fcgi_watch(int listen_fd);
-/* Waits until a connection may be there, or a signal comes. Of several processes on the same
- * listening socket a connection wakes one that waits in here before any that waits in fcgi_accept,
- * and the same one each time. */
-void fcgi_await(int watch_fd);
-
-enum fcgi_accepted {
-    FCGI_REQUEST, /* *c is the caller's: fcgi_close it */
-    FCGI_NOTHING, /* a signal came, or a connection that made no sense and is closed again */
-    FCGI_STOPPED, /* fcgi_stop was called */
-};
-
-/* Waits for the next connection and reads its request's parameters; wait_begins() when these do not
- * come at once. */
-must_use enum fcgi_accepted fcgi_accept(int listen_fd, struct fcgi_conn *c);
-/* No fcgi_accept returns a request after this; blocked ones need a signal (SIGUSR1) to notice. */
-void fcgi_stop(void);
+/* The next connection with its request's parameters; wait_begins() when these do not come at once.
+ * False: none is there (listen_fd does not block), or one that made no sense and is closed again.
+ * *c is the caller's: fcgi_close it. */
+must_use bool fcgi_accept(int listen_fd, struct fcgi_conn *c);
 
 /* "NAME=value", i from 0; NULL at the end. Valid until fcgi_release. */
 const char *fcgi_param(const struct fcgi_conn *c, size_t i);
@@ -78,6 +67,10 @@ must_use bool fcgi_send(struct fcgi_conn *c, struct str p);
 must_use bool fcgi_send_end(struct fcgi_conn *c, struct str p);
 /* Writes more of the tail. False when the web server has closed. */
 must_use bool fcgi_flush(struct fcgi_conn *c);
+/* The same in two steps, for ring_write: what is to be written, and what came of it (bytes or
+ * -errno; false when the web server has closed). Nothing may be queued or sent between them. */
+struct ring_op fcgi_to_write(const struct fcgi_conn *c);
+must_use bool fcgi_wrote(struct fcgi_conn *c, ssize_t n);
 /* What the socket did not take; 0 when it is ready for more, whatever is queued. */
 size_t fcgi_pending(const struct fcgi_conn *c);
 /* True when the web server has not yet read all that was written to fd; false when that cannot be

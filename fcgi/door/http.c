@@ -433,7 +433,9 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     struct http *h = base_zalloc(sizeof *h);
     h->poller = p;
     h->conf = *conf;
-    h->scratch = base_alloc(HTTP_DIRECT_READ);
+    h->scratch = base_alloc((size_t)RING_MAX * HTTP_DIRECT_READ);
+    h->ring = ring_new(false);
+    poller_soon_init(&h->read, http_direct_read_all);
     h->timer.fn = on_timer;
     h->settle.fn = on_settle;
     h->connect.fn = on_connect_due;
@@ -473,6 +475,8 @@ void http_free(struct http **hp) {
     poller_timer_clear(h->poller, &h->settle);
     poller_timer_clear(h->poller, &h->connect);
     http_sockets_free(&h->sockets);
+    poller_soon_clear(&h->read);
+    ring_free(&h->ring);
     free(h->scratch);
     free(h);
 }

@@ -1,5 +1,6 @@
 /* An event stream over plain HTTP/1.1 is read here, past libcurl, once its head has come: libcurl
- * takes a system call more a read, and touches as much memory as all else that an event needs.
+ * takes a system call more a read, and touches as much memory as all else that an event needs. The
+ * sockets that are ready in the same round of the poller are read together (door/ring.h).
  * libcurl connects, sends and reads the head; it is told to hand the chunks over as they are, and
  * is paused when the first have come. The call ends here too, after which libcurl cannot use the
  * connection again: such a call says "Connection: close", and the provider closes first, so that
@@ -7,7 +8,6 @@
 #include "door/http_parts.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #define AHEAD_MAX (8u << 20) /* libcurl reads at most a hundred buffers on, a read here is less */
 
@@ -127,15 +127,57 @@ static void go_on(struct http_call *c, enum fed fed) {
     }
 }
 
-void http_direct_ready(struct http_call *c) {
-    struct http *h = c->http;
-    ssize_t n = recv(http_sockets_fd(c->socket), h->scratch, HTTP_DIRECT_READ, MSG_DONTWAIT);
+static void got(struct http_call *c, char *p, ssize_t n) {
     if (n > 0)
-        go_on(c, feed(c, str_of(h->scratch, (size_t)n)));
+        go_on(c, feed(c, str_of(p, (size_t)n)));
     else if (n == 0)
         http_end_call(c, CURLE_PARTIAL_FILE);
-    else if (errno != EAGAIN && errno != EINTR)
+    else if (n != -EAGAIN && n != -EINTR)
         http_end_call(c, CURLE_RECV_ERROR);
+}
+
+static char *place(const struct http *h, size_t i) {
+    return h->scratch + i * HTTP_DIRECT_READ;
+}
+
+static void leave(struct http_call *c) {
+    if (c->direct.ready)
+        c->http->ready[c->direct.ready - 1] = NULL;
+    c->direct.ready = 0;
+}
+
+/* Who is over before, or by what another one got, has left. */
+void http_direct_read_all(struct soon *s) {
+    struct http *h = CONTAINER_OF(s, struct http, read);
+    struct ring_op ops[RING_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < h->n_ready; i++) {
+        struct http_call *c = h->ready[i];
+        if (!c)
+            continue;
+        ops[n] = (struct ring_op){
+            .fd = http_sockets_fd(c->socket), .p = place(h, n), .n = HTTP_DIRECT_READ};
+        h->ready[n++] = c;
+        c->direct.ready = n;
+    }
+    ring_read(h->ring, ops, n);
+    for (size_t i = 0; i < n; i++) {
+        struct http_call *c = h->ready[i];
+        if (!c)
+            continue;
+        leave(c);
+        got(c, ops[i].p, ops[i].done);
+    }
+    h->n_ready = 0;
+}
+
+void http_direct_ready(struct http_call *c) {
+    struct http *h = c->http;
+    if (h->n_ready == RING_MAX)
+        http_direct_read_all(&h->read);
+    h->ready[h->n_ready++] = c;
+    c->direct.ready = h->n_ready;
+    poller_soon(h->poller, &h->read);
 }
 
 bool http_direct_resume(struct http_call *c) {
@@ -164,6 +206,7 @@ void http_direct_stop(struct http_call *c) {
         return;
     if (d->taken)
         http_sockets_lend(&c->http->sockets, c->socket, NULL);
+    leave(c);
     buf_free(&d->ahead);
     *d = (struct http_direct){0};
     SET(c->easy, CURLOPT_HTTP_TRANSFER_DECODING, 1L);

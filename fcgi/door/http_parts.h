@@ -5,13 +5,14 @@
 #include "door/http_chunks.h"
 #include "door/http_sockets.h"
 #include "door/http_url.h"
+#include "door/ring.h"
 #include "util/list.h"
 
 #include <curl/curl.h>
 
 #define N_ORIGINS 256
 #define OWN_LINES 3
-#define HTTP_DIRECT_READ 65536 /* bytes that one read of a socket takes */
+#define HTTP_DIRECT_READ 16384 /* bytes that one read of a socket takes */
 
 #define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
 
@@ -34,6 +35,7 @@ struct http_direct {
     bool on;          /* libcurl hands the body over as it comes */
     bool taken;       /* the socket is read here, libcurl's transfer is paused */
     bool held;        /* on_data answered HTTP_PAUSE */
+    size_t ready;     /* 1 + where in http.ready it stands, 0 = not there */
 };
 
 struct http_call {
@@ -74,7 +76,11 @@ struct http {
     struct http_sockets sockets;
     bool any_reached;
     struct origin origins[N_ORIGINS];
-    char *scratch; /* HTTP_DIRECT_READ bytes, one read */
+    struct http_call *ready[RING_MAX]; /* their sockets are to be read; NULL: over meanwhile */
+    size_t n_ready;
+    struct soon read;
+    struct ring *ring;
+    char *scratch; /* HTTP_DIRECT_READ bytes for each of ready */
     struct http_conf conf;
 };
 
@@ -90,8 +96,10 @@ size_t http_on_header(char *p, size_t size, size_t n, void *ctx);
 void http_direct_begin(struct http_call *c);
 /* What libcurl read of a body that comes as it is; answers for CURLOPT_WRITEFUNCTION. */
 size_t http_direct_body(struct http_call *c, struct str raw);
-/* The socket of a call that was taken is ready. */
+/* The socket of a call that was taken is ready: it is read with the others of the poller's round.
+ */
 void http_direct_ready(struct http_call *c);
+void http_direct_read_all(struct soon *s);
 /* After HTTP_PAUSE. False: libcurl has the transfer. c may be over afterwards. */
 must_use bool http_direct_resume(struct http_call *c);
 /* Before the handle leaves libcurl. */

@@ -226,14 +226,8 @@ enum http_flow answer_data(struct exchange *x, struct str p) {
     return HTTP_STOP;
 }
 
-void answer_writable(struct exchange *x) {
-    size_t waited = fcgi_pending(&x->conn);
-    if (x->mode == ANSWER_EVENTS)
-        pace_wrote(&x->relay->pace, x->conn.fd);
-    if (!fcgi_flush(&x->conn)) {
-        attempt_client_gone(x);
-        return;
-    }
+/* The socket was tried; `waited` bytes had not been taken before. */
+static void wrote(struct exchange *x, size_t waited) {
     watch_peer(x);
     size_t waits = fcgi_pending(&x->conn);
     if (waits < waited || !waits)
@@ -251,9 +245,44 @@ void answer_writable(struct exchange *x) {
     }
 }
 
+void answer_writable(struct exchange *x) {
+    size_t waited = fcgi_pending(&x->conn);
+    if (fcgi_flush(&x->conn))
+        wrote(x, waited);
+    else
+        attempt_client_gone(x);
+}
+
 /* What it writes may be the last of what a paused transfer waits for. */
+void answer_write_all(struct soon *s) {
+    struct relay *r = CONTAINER_OF(s, struct relay, write);
+    struct ring_op ops[RING_MAX];
+    size_t waited[RING_MAX], n = r->n_gathered;
+    for (size_t i = 0; i < n; i++) {
+        struct exchange *x = r->gathered[i];
+        waited[i] = fcgi_pending(&x->conn);
+        ops[i] = fcgi_to_write(&x->conn);
+        if (x->mode == ANSWER_EVENTS)
+            pace_wrote(&r->pace, x->conn.fd);
+    }
+    ring_write(r->ring, ops, n);
+    r->n_gathered = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct exchange *x = r->gathered[i];
+        if (fcgi_wrote(&x->conn, ops[i].done))
+            wrote(x, waited[i]);
+        else
+            attempt_client_gone(x);
+    }
+}
+
 void answer_flush(struct soon *s) {
-    answer_writable(CONTAINER_OF(s, struct exchange, flush));
+    struct exchange *x = CONTAINER_OF(s, struct exchange, flush);
+    struct relay *r = x->relay;
+    if (r->n_gathered == RING_MAX)
+        answer_write_all(&r->write);
+    r->gathered[r->n_gathered++] = x;
+    poller_soon(r->poller, &r->write);
 }
 
 void answer_ping(struct exchange *x) {

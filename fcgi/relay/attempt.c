@@ -420,11 +420,14 @@ static void on_timer(struct timer *t) {
 
 void relay_init(struct relay *r) {
     list_init(&r->open);
+    r->ring = ring_new(false);
+    poller_soon_init(&r->write, answer_write_all);
     buf_init(&r->batch, 66u << 20); /* the largest limit.sse_event, a head, a read */
 }
 
 void relay_free(struct relay *r) {
     must(list_empty(&r->open));
+    ring_free(&r->ring);
     buf_free(&r->batch);
 }
 

@@ -12,11 +12,15 @@ struct relay { /* one per process */
     struct http *http;
     struct host *host;
     struct billing *billing;
-    const struct conf *(*conf)(void); /* the configuration in force */
-    struct list open;                 /* exchanges */
-    size_t n_open;                    /* read by other threads with relaxed atomics */
-    struct pace pace;                 /* of writing to the web server */
-    struct buf batch;                 /* scratch: what one read of a stream gives to the client */
+    const struct conf *(*conf)(void);    /* the configuration in force */
+    struct list open;                    /* exchanges */
+    size_t n_open;                       /* read by other threads with relaxed atomics */
+    struct pace pace;                    /* of writing to the web server */
+    struct exchange *gathered[RING_MAX]; /* what they have for the client is written together */
+    size_t n_gathered;
+    struct soon write;
+    struct ring *ring;
+    struct buf batch; /* scratch: what one read of a stream gives to the client */
 };
 
 void relay_init(struct relay *r);
@@ -50,7 +54,8 @@ void answer_provider_error(struct exchange *x);
 void answer_ping(struct exchange *x);
 /* Settles and closes; x is gone afterwards (or lives on until its last bytes are written). */
 void answer_end(struct exchange *x, enum end_reason end);
-/* Writes what was gathered for the client (x->flush). */
+/* Writes what was gathered for the client (x->flush), with what the others have for theirs. */
 void answer_flush(struct soon *s);
+void answer_write_all(struct soon *s);
 /* The socket took more: goes on writing or resumes the transfer. */
 void answer_writable(struct exchange *x);

@@ -224,18 +224,18 @@ void poller_run_due(struct poller *p) {
 }
 
 void poller_run(struct poller *p, int max_wait_ms) {
-    struct epoll_event ev[256];
+    struct epoll_event ev[POLLER_MOST];
     int most = (int)ARRAY_LEN(ev), ms = wait_ms(p, max_wait_ms);
-    int n = p->busy || !ms ? poll_now(p, ev, most) : 0;
+    bool busy = p->n_served > 1; /* the next ones are likely there already */
+    int n = busy || !ms ? poll_now(p, ev, most) : 0;
     if (n <= 0 && ms)
         n = sleep_until(p, ev, most, ms);
-    p->busy = n > 1;
+    p->n_served = n;
     p->now_us = clock_mono_us();
     for (int i = 0; i < n; i++) {
         struct watch *w = ev[i].data.ptr;
         if (w->events)
             w->fn(w, ev[i].events);
-        run_soon(p);
     }
     poller_run_due(p);
     dig(p);

@@ -26,7 +26,11 @@ struct timer {
     size_t at;      /* 1 + index in the heap, 0 = not set */
 };
 
-/* Work that gathers while one watch or timer is served: embedded like the others. */
+/* Watches that are served in one round. */
+#define POLLER_MOST 64
+
+/* Work that gathers while the watches of a round, or a timer, are served: embedded like the others.
+ */
 struct soon {
     struct list node;
     void (*fn)(struct soon *s);
@@ -42,7 +46,7 @@ struct poller {
     struct timer **heap;
     size_t n_timers, cap;
     int64_t now_us; /* monotonic, read once per round */
-    bool busy;      /* the last round had several events: the next ones are likely there already */
+    int n_served;   /* events of the last round */
     bool firing;    /* timers are being called */
     void **graves;  /* to be freed at the end of the round */
     size_t n_graves, cap_graves;
@@ -78,7 +82,8 @@ void poller_nap(struct poller *p, int64_t us);
 /* Calls the timers that are due and what was put off with poller_soon, and nothing else. */
 void poller_run_due(struct poller *p);
 void poller_soon_init(struct soon *s, void (*fn)(struct soon *s));
-/* Calls s->fn once, when the watch or timer that is being served has returned. */
+/* Calls s->fn once, when all watches of the round have been served, or the timer has; after those
+ * that were put off earlier. */
 void poller_soon(struct poller *p, struct soon *s);
 void poller_soon_clear(struct soon *s);
 /* Frees p (with free) when the current round is over. */

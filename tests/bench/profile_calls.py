@@ -1,9 +1,9 @@
-"""profile_calls.py - `bench profile`: instructions a metered request takes, by thread and function, held to budget.json.
+"""profile_calls.py - `bench profile`: instructions a metered request takes, by part and function, held to budget.json.
 
-One worker runs under callgrind and answers a fixed number of calls on one connection, with the plainest variants of libc's
+One thread does all of a call; what it does in the loop's rounds, or starts in the loop's stead, is the loop's part, the rest the front's.
+The writer's and the ledger's are threads. One worker runs under callgrind and answers a fixed number of calls on one connection, with the plainest variants of libc's
 functions, so that neither the machine's other work nor its processor counts and the budget can be narrow: a thread that needs
 5 % more fails, and so does one that needs 5 % less, until the table says so. Each thread's share by floor stands beside it.
-What a front does of the loop's work, while the loop sleeps, counts as the loop's: which of them does it is chance.
 """
 import collections
 import glob
@@ -20,8 +20,8 @@ WARM_UP, CALLS = "200x", "1000x"
 BASELINE = ",".join(f"-{f}" for f in ("AVX2", "AVX", "AVX_Fast_Unaligned_Load", "BMI1", "BMI2", "ERMS", "FSRM", "LZCNT", "MOVBE", "POPCNT", "RTM",
                                       "SSE4_1", "SSE4_2", "SSSE3", "Fast_Unaligned_Copy", "Prefer_No_VZEROUPPER"))
 FLOORS = ("util", "door", "domain", "relay", "api", "app")
-THREADS = {"front": "front_main", "loop": "loop_main", "writer": "writer_main", "ledger": "ledger_run"}
-GUEST, LOOP_WORK = "loop_hand_over", ("relay_start", "poller_run_due")  # on a front's thread
+THREADS = {"front": "front_main", "writer": "writer_main", "ledger": "ledger_run"}
+LOOP = ("loop_round", "loop_hand_over")  # called by the front's part only
 
 
 class ProfiledSite(Site):
@@ -50,9 +50,9 @@ def floor_of(source, library):
 
 def read_profile(path):
     """Instructions of each function itself, and of each floor or library; what it called stands behind calls= and is left out,
-    but for the loop's work done by a guest, the third result.
+    but for the loop's part, the third result.
     Names are told once and then referred to by number; those of callees (cfn, cfi, cob) share the callers' numbers."""
-    names, at, calls, callee_name, guest = {}, {"ob": None, "fl": None, "fn": None}, False, None, 0
+    names, at, calls, callee_name, loop = {}, {"ob": None, "fl": None, "fn": None}, False, None, 0
     functions, floors = collections.Counter(), collections.Counter()
     for line in open(path, encoding="utf-8", errors="replace"):
         told = re.match(r"(c?)(ob|fl|fi|fe|fn)=(\(\d+\))(?: (.*))?", line)
@@ -67,33 +67,32 @@ def read_profile(path):
         elif line.startswith("calls="):
             calls = True
         elif re.match(r"[0-9+*-]", line):
-            if calls and at["fn"] == GUEST and callee_name in LOOP_WORK:
-                guest += int(line.split()[1])
+            if calls and callee_name in LOOP:
+                loop += int(line.split()[1])
             if not calls and at["fn"]:
                 functions[at["fn"]] += int(line.split()[1])
                 floors[floor_of(at["fl"], at["ob"])] += int(line.split()[1])
             calls = False
-    return functions, floors, guest
+    return functions, floors, loop
 
 
 class Thread:
     def __init__(self):
-        self.functions, self.floors, self.moved = collections.Counter(), collections.Counter(), 0
+        self.functions, self.floors, self.loop = collections.Counter(), collections.Counter(), 0
 
     def instructions(self):
-        return sum(self.functions.values()) + self.moved
+        return sum(self.functions.values())
 
 
 def by_thread(folder):
     threads = {name: Thread() for name in THREADS}
     for path in glob.glob(f"{folder}/profile.*-[0-9]*"):
-        functions, floors, guest = read_profile(path)
+        functions, floors, loop = read_profile(path)
         for name, main in THREADS.items():
             if any(f.split("'")[0] == main for f in functions):
                 threads[name].functions.update(functions)
                 threads[name].floors.update(floors)
-        threads["front"].moved -= guest
-        threads["loop"].moved += guest
+                threads[name].loop += loop
     return threads
 
 
@@ -118,19 +117,25 @@ def published(args):
         return None
 
 
+def parts(threads, answers):
+    """(name, instructions a request, the thread whose floors and functions stand below it)."""
+    for name, thread in threads.items():
+        yield name, (thread.instructions() - thread.loop) / answers, thread
+        if thread.loop:
+            yield "loop", thread.loop / answers, Thread()
+
+
 def run(args):
     args.workers, before = 1, published(args)
     answers, threads = measure(args)
     with open(f"{HERE}/budget.json", encoding="utf-8") as f:
         budget = json.load(f)
-    result = {"section": "profile", "title": "Instructions a metered request takes, by thread", "answers": answers, "before": before, "threads": {},
+    result = {"section": "profile", "title": "Instructions a metered request takes, by part", "answers": answers, "before": before, "threads": {},
               "bars": [], "ok": answers > 100}
-    for name, thread in threads.items():
-        each = thread.instructions() / answers
+    for name, each, thread in parts(threads, answers):
         top = {f: round(n / answers) for f, n in thread.functions.most_common(12)}
         shares = {f: round(n / answers) for f, n in thread.floors.most_common()}
-        result["threads"][name] = {"instructions": round(each), "budget": budget.get(name), "guest": round(thread.moved / answers),
-                                   "floors": shares, "functions": top}
+        result["threads"][name] = {"instructions": round(each), "budget": budget.get(name), "floors": shares, "functions": top}
         if before and name in before["threads"]:
             result["bars"].append((f"before: {name}", before["threads"][name], f"{before['threads'][name]:,}"))
         result["bars"].append((f"gateway {name}", each, f"{each:,.0f}"))
@@ -139,9 +144,9 @@ def run(args):
             fits = abs(each / budget[name] - 1) <= WITHIN
             result["ok"] &= fits
             verdict = f"  budget {budget[name]}: {'ok' if fits else 'FAILED, tests/bench/budget.json says otherwise'}"
-        moved = f" ({thread.moved / answers:+.0f} done by a front for the loop)" if thread.moved else ""
-        print(f"{name:8}{each:10.0f} instructions a request{moved}{verdict}")
-        print("    " + ", ".join(f"{f} {n}" for f, n in shares.items() if n > each / 100))
+        print(f"{name:8}{each:10.0f} instructions a request{verdict}")
+        if shares:
+            print("    " + ", ".join(f"{f} {n}" for f, n in shares.items() if n > each / 100))
         for f, n in top.items():
             print(f"    {n:8} {f}")
     return result

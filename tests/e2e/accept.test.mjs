@@ -1,10 +1,11 @@
-// One front of a worker accepts at a time, and hands that over when it has to wait: nobody who is slow keeps the others out.
+// One front of a worker leads: it accepts and runs the loop, and lets another lead when it has to wait. Nobody who is slow keeps the others
+// out, nor stops the streams that are under way.
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { ask } from './lib/fcgi.mjs';
-import { sleep } from './lib/provider.mjs';
-import { Stack } from './lib/stack.mjs';
+import { chatChunk, sleep } from './lib/provider.mjs';
+import { Stack, eventually } from './lib/stack.mjs';
 
 let s;
 before(async () => {
@@ -55,4 +56,39 @@ test('a call that waits for the database keeps nobody out', async () => {
   await othersAreServed(1200);
   await lock;
   assert.equal((await cold).status, 200);
+});
+
+test('when all fronts wait for the database, streams go on, and calls wait for a front and are answered', async () => {
+  const FRONTS = 4; // worker.threads
+  const keys = await Promise.all(Array.from({ length: FRONTS + 4 }, async (_, i) => {
+    const made = await s.request('POST', '/api/token/?return=1', { headers: { authorization: s.token }, body: { name: `cold ${i}`, unlimited_quota: true } });
+    s.secret(made.json.data.key);
+    return made.json.data.key;
+  }));
+  let sent = 0;
+  const c = s.provider.play(async (x) => {
+    x.stream();
+    for (; sent < 60; sent++) {
+      x.event(chatChunk(`${sent} `));
+      await sleep(50);
+    }
+    x.event('[DONE]');
+    x.end();
+  });
+  const came = [];
+  const body = JSON.stringify({ model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: c.mark }] });
+  const streamed = ask(s.socket, 'POST', '/v1/chat/completions', {
+    key: s.key, size: body.length, pieces: [body], meet: (k) => { k.on('data', () => came.push(performance.now())); } });
+  await eventually(() => came.length > 3, 'the stream runs');
+  const lock = s.sql('LOCK TABLES key_secrets WRITE; SELECT SLEEP(2); UNLOCK TABLES');
+  await sleep(300);
+  const cold = keys.map((key) => s.chat('cold', {}, { key }));
+  await sleep(200);
+  const from = came.length;
+  await sleep(1000);
+  const during = came.length - from;
+  assert.ok(during >= 10, `${during} reads of the stream in a second`);
+  await lock;
+  for (const r of await Promise.all(cold)) assert.equal(r.status, 200, r.text);
+  assert.match((await streamed).text, /59 .*\[DONE\]/s);
 });

@@ -132,6 +132,37 @@ test('a client that is slow stops the provider, and gets all of it', async () =>
   assert.equal(answer.text, big.repeat(n) + event('[DONE]'));
 });
 
+test('streams that are read in one go stay apart, whoever leaves among them', async () => {
+  const N = 40;
+  const all = [];
+  play = (socket) => { socket.write(`${HEAD}\r\n`); all.push(socket); };
+  const clients = Array.from({ length: N }, () => {
+    const c = {};
+    const body = JSON.stringify({ model: 'raw-model', stream: true, messages: [{ role: 'user', content: 'hi' }] });
+    c.answer = ask(s.socket, 'POST', '/v1/chat/completions', { key: s.key, size: body.length, pieces: [body], meet: (k) => { c.socket = k; } }).catch(() => ({}));
+    return c;
+  });
+  await eventually(() => all.length === N, 'all have begun');
+  const bodyOf = (i) => [...Array(10)].map((_, k) => event(chatChunk(`stream ${i} word ${k} `))).join('') + event('[DONE]');
+  for (let k = 0; k < 10; k++) {
+    for (const [i, socket] of all.entries()) socket.write(chunked(event(chatChunk(`stream ${i} word ${k} `)), 1000));
+    if (k === 5) for (const [i, c] of clients.entries()) if (i % 4 === 1) c.socket.destroy();
+    await sleep(5);
+  }
+  for (const [i, socket] of all.entries()) if (i % 4 === 3) socket.destroy(); else socket.end(Buffer.concat([chunked(event('[DONE]'), 1000), END]));
+  const got = (await Promise.all(clients.filter((_, i) => i % 4 !== 1).map((c) => c.answer))).map((r) => r.text);
+  const whole = got.filter((text) => text?.endsWith(event('[DONE]')));
+  const cut = got.filter((text) => text && !text.endsWith(event('[DONE]')));
+  const bodies = all.map((_, i) => bodyOf(i));
+  for (const text of whole) assert.ok(bodies.includes(text), text);
+  assert.equal(new Set(whole).size, whole.length, 'two clients got the same stream');
+  for (const text of cut) {
+    assert.match(text, /"error"/);
+    assert.equal(new Set([...text.matchAll(/stream (\d+) /g)].map((m) => m[1])).size, 1, text);
+  }
+  assert.ok(whole.length >= N / 4 && cut.length >= 1, `${whole.length} whole, ${cut.length} cut`);
+});
+
 test('such a call says that its connection ends with it, and the worker closes it after the provider', async () => {
   raw.seen.length = 0;
   await streamed(async (socket) => {

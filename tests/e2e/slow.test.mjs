@@ -18,11 +18,12 @@ function chat(mark, more = {}, options = {}) {
   return ask(s.socket, 'POST', '/v1/chat/completions', { key: s.key, size: body.length, pieces: [body], ...options });
 }
 
-/** How often the worker's loop has gone to sleep. */
+/** How often the worker's fronts, one of which runs the loop, have gone to sleep. */
 function sleeps() {
   const tasks = `/proc/${s.workers()[0]}/task`;
-  const loop = fs.readdirSync(tasks).find((t) => fs.readFileSync(`${tasks}/${t}/comm`, 'utf8').trim() === 'loop');
-  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(fs.readFileSync(`${tasks}/${loop}/status`, 'utf8'))[1]);
+  const fronts = fs.readdirSync(tasks).filter((t) => fs.readFileSync(`${tasks}/${t}/comm`, 'utf8').trim() === 'front');
+  assert.ok(fronts.length > 1);
+  return fronts.reduce((n, t) => n + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(fs.readFileSync(`${tasks}/${t}/status`, 'utf8'))[1]), 0);
 }
 
 /** Reads `bytes` each `gap` ms. */

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 struct entry {
@@ -201,6 +202,40 @@ static void what_gathers_is_done_once_when_its_cause_has_returned(void **state) 
     poller_free(&p);
 }
 
+struct gathering_watch {
+    struct watch watch;
+    struct gatherer *gatherer;
+};
+
+static void gather_watch(struct watch *w, uint32_t events) {
+    struct gatherer *g = CONTAINER_OF(w, struct gathering_watch, watch)->gatherer;
+    (void)events;
+    assert_int_equal(g->times, 0);
+    poller_soon(g->poller, &g->soon);
+}
+
+/* What a round's watches have is done together. */
+static void what_gathers_waits_for_all_watches_of_the_round(void **state) {
+    (void)state;
+    struct poller p;
+    poller_init(&p);
+    struct gatherer g = {.poller = &p};
+    struct gathering_watch w[3];
+    poller_soon_init(&g.soon, count_soon);
+    for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+        w[i] = (struct gathering_watch){{.fn = gather_watch, .fd = eventfd(1, 0)}, &g};
+        poller_watch(&p, &w[i].watch, EPOLLIN);
+    }
+    poller_run(&p, 0);
+    assert_int_equal(p.n_served, ARRAY_LEN(w));
+    assert_int_equal(g.times, 1);
+    for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+        poller_watch(&p, &w[i].watch, 0);
+        close(w[i].watch.fd);
+    }
+    poller_free(&p);
+}
+
 /* A thread that sleeps in the poller while the test has turns. */
 struct sleeper {
     struct poller *poller;
@@ -319,6 +354,7 @@ int main(void) {
         cmocka_unit_test(a_timer_that_is_always_due_again_gets_one_turn_a_round),
         cmocka_unit_test(a_watch_removed_in_the_same_round_is_not_called),
         cmocka_unit_test(what_gathers_is_done_once_when_its_cause_has_returned),
+        cmocka_unit_test(what_gathers_waits_for_all_watches_of_the_round),
         cmocka_unit_test(a_forgotten_watch_is_not_called_and_its_number_can_be_used_again),
         cmocka_unit_test(a_guests_timer_wakes_the_sleeper_that_does_not_know_of_it),
         cmocka_unit_test(a_watch_that_a_guest_takes_away_is_not_called),
