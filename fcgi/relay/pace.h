@@ -17,8 +17,8 @@
 #define PACE_WINDOW 256   /* writes */
 #define PACE_SAMPLES 8    /* of them are looked at, */
 #define PACE_UNTAKEN 2    /* of which so many may still be there */
-#define PACE_NAP_US 100   /* one nap */
-#define PACE_NAPS_MAX 100 /* in a row */
+#define PACE_NAP_US 300   /* one nap */
+#define PACE_NAPS_MAX 33  /* in a row */
 #define PACE_PASS 7       /* windows without a nap after that */
 
 struct pace { /* all zero: nothing was written yet */
