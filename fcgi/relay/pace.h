@@ -14,12 +14,12 @@
 
 #include "util/base.h"
 
-#define PACE_WINDOW 256   /* writes */
-#define PACE_SAMPLES 8    /* of them are looked at, */
-#define PACE_UNTAKEN 2    /* of which so many may still be there */
-#define PACE_NAP_US 300   /* one nap */
-#define PACE_NAPS_MAX 33  /* in a row */
-#define PACE_PASS 7       /* windows without a nap after that */
+#define PACE_WINDOW 256  /* writes */
+#define PACE_SAMPLES 8   /* of them are looked at, */
+#define PACE_UNTAKEN 2   /* of which so many may still be there */
+#define PACE_NAP_US 300  /* one nap */
+#define PACE_NAPS_MAX 33 /* in a row */
+#define PACE_PASS 7      /* windows without a nap after that */
 
 struct pace { /* all zero: nothing was written yet */
     int fd[PACE_SAMPLES];
