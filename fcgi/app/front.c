@@ -44,6 +44,7 @@ static bool is_loopback(struct str ip) {
 static void answer_metrics(struct exchange *x) {
     struct buf out AUTO(buf_free) = BUF(4u << 20);
     struct fault f = {0};
+    wait_begins(); /* it is long */
     struct str token = str_c(app_conf()->metrics_token), sent = str_trim(x->rq.authorization);
     if (str_istarts(sent, STR("bearer ")))
         sent = str_trim(str_from(sent, 7));
@@ -71,6 +72,7 @@ static void answer_models(struct app *a, struct db *db, struct exchange *x,
     struct buf out AUTO(buf_free) = BUF(16u << 20);
     struct fault f = {0};
     int64_t pin;
+    wait_begins(); /* lists may be long */
     x->dialect = dialect_of_request(&x->rq);
     enum err e = inference_admit(a, db, x, &pin, &f);
     if (!e)
@@ -121,6 +123,7 @@ static void answer_api(struct app *a, struct db *db, struct exchange *x) {
     struct fcgi_body_rule rule = {c->limit_api_body, c->body_deadline, c->body_min_rate};
     enum err e = fcgi_read_body(&x->conn, rq->content_length, &rule, &x->body, &x->body_n);
     const struct api_route *route = NULL;
+    wait_begins(); /* passwords take their time, and so does the database */
     api_reply_init(&reply);
     if (e) {
         fault_set(&f, e, "%lld", (long long)c->limit_api_body);
@@ -216,14 +219,10 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
         return false;
     }
     x->family = route->family;
-    if (route->kind == ROUTE_RELAY) {
-        x->endpoint = route->path;
-        return relay_request(a, db, x, route) == OK;
-    }
-    wait_begins(); /* what is answered here may take long: passwords, lists, the database */
     switch (route->kind) {
     case ROUTE_RELAY:
-        break;
+        x->endpoint = route->path;
+        return relay_request(a, db, x, route) == OK;
     case ROUTE_MODELS:
     case ROUTE_MODEL:
         answer_models(a, db, x, route);
@@ -251,13 +250,13 @@ static bool serve(struct app *a, struct db *db, struct exchange *x) {
 /* One front leads: it runs the loop and serves calls until it has to wait for something, which lets
  * another lead (leader and followers). Most calls need not wait: one thread does all of them, from
  * accepting to the last byte, and finds all it needs in the processor's caches. */
-#define EVENTS_A_CALL 16 /* so many events of a round are worth a call: both shall go on */
-
 struct front {
     struct app *app;
     bool leads, in_loop;
     unsigned n_calls; /* to be accepted before the loop's next round */
 };
+
+#define EVENTS_A_CALL 16 /* so many events of a round are worth a call: both shall go on */
 
 static void let_lead(void *ctx) {
     struct front *f = ctx;
@@ -304,8 +303,10 @@ static bool next_call(struct front *f, struct exchange *x) {
             f->n_calls = 1 + (unsigned)f->app->poller.n_served / EVENTS_A_CALL;
         while (f->leads && f->n_calls) {
             f->n_calls--;
-            if (fcgi_accept(f->app->listen_fd, &x->conn))
-                return f->app->called = true;
+            if (fcgi_accept(f->app->listen_fd, &x->conn)) {
+                f->app->called = true;
+                return true;
+            }
             f->n_calls = 0;
         }
     }

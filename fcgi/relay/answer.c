@@ -253,27 +253,37 @@ void answer_writable(struct exchange *x) {
         attempt_client_gone(x);
 }
 
+void answer_ungather(struct exchange *x) {
+    poller_soon_clear(&x->flush);
+    if (x->gathered)
+        x->relay->gathered[x->gathered - 1] = NULL;
+    x->gathered = 0;
+}
+
 /* What it writes may be the last of what a paused transfer waits for. */
 void answer_write_all(struct soon *s) {
     struct relay *r = CONTAINER_OF(s, struct relay, write);
+    struct exchange *all[RING_MAX];
     struct ring_op ops[RING_MAX];
-    size_t waited[RING_MAX], n = r->n_gathered;
-    for (size_t i = 0; i < n; i++) {
+    size_t waited[RING_MAX], n = 0;
+    for (size_t i = 0; i < r->n_gathered; i++) {
         struct exchange *x = r->gathered[i];
-        waited[i] = fcgi_pending(&x->conn);
-        ops[i] = fcgi_to_write(&x->conn);
+        if (!x)
+            continue;
         if (x->mode == ANSWER_EVENTS)
             pace_wrote(&r->pace, x->conn.fd);
+        x->gathered = 0;
+        waited[n] = fcgi_pending(&x->conn);
+        ops[n] = fcgi_to_write(&x->conn);
+        all[n++] = x;
     }
-    ring_write(r->ring, ops, n);
     r->n_gathered = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct exchange *x = r->gathered[i];
-        if (fcgi_wrote(&x->conn, ops[i].done))
-            wrote(x, waited[i]);
+    ring_write(r->ring, ops, n);
+    for (size_t i = 0; i < n; i++)
+        if (fcgi_wrote(&all[i]->conn, ops[i].done))
+            wrote(all[i], waited[i]);
         else
-            attempt_client_gone(x);
-    }
+            attempt_client_gone(all[i]);
 }
 
 void answer_flush(struct soon *s) {
@@ -282,6 +292,7 @@ void answer_flush(struct soon *s) {
     if (r->n_gathered == RING_MAX)
         answer_write_all(&r->write);
     r->gathered[r->n_gathered++] = x;
+    x->gathered = r->n_gathered;
     poller_soon(r->poller, &r->write);
 }
 
@@ -412,7 +423,7 @@ static void release(struct exchange *x) {
     must(!x->closed);
     x->closed = true;
     poller_timer_clear(r->poller, &x->timer);
-    poller_soon_clear(&x->flush);
+    answer_ungather(x);
     poller_forget(&x->peer); /* closed by exchange_free */
     list_remove(&x->node);
     __atomic_sub_fetch(&r->n_open, 1, __ATOMIC_RELAXED);
@@ -425,7 +436,7 @@ static void release(struct exchange *x) {
 /* Sends the last bytes with the end record; the exchange lives on while they wait. */
 static void finish(struct exchange *x, struct str last) {
     x->finished = true;
-    poller_soon_clear(&x->flush); /* the last write takes it along */
+    answer_ungather(x); /* the last write takes it along */
     exchange_drop_body(x);
     counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)last.n);
     if (x->client_gone || !fcgi_send_end(&x->conn, last) || !fcgi_pending(&x->conn)) {

@@ -322,7 +322,7 @@ void attempt_client_gone(struct exchange *x) {
     if (x->client_gone)
         return;
     x->client_gone = true;
-    poller_soon_clear(&x->flush);
+    answer_ungather(x);
     poller_watch(x->relay->poller, &x->peer, 0);
     LOG(LOG_EV_CLIENT_LEFT, log_str("request_id", x->rq.id), log_i("committed", x->committed));
     if (x->finished) {

@@ -117,6 +117,7 @@ struct exchange {
     struct watch peer;
     struct timer timer;
     struct soon flush; /* of what one read of the provider's connection brought */
+    size_t gathered;   /* 1 + where in relay.gathered it stands, 0 = not there */
     struct outcome outcome;
 };
 

@@ -12,11 +12,12 @@ struct relay { /* one per process */
     struct http *http;
     struct host *host;
     struct billing *billing;
-    const struct conf *(*conf)(void);    /* the configuration in force */
-    struct list open;                    /* exchanges */
-    size_t n_open;                       /* read by other threads with relaxed atomics */
-    struct pace pace;                    /* of writing to the web server */
-    struct exchange *gathered[RING_MAX]; /* what they have for the client is written together */
+    const struct conf *(*conf)(void); /* the configuration in force */
+    struct list open;                 /* exchanges */
+    size_t n_open;                    /* read by other threads with relaxed atomics */
+    struct pace pace;                 /* of writing to the web server */
+    struct exchange
+        *gathered[RING_MAX]; /* what they have is written together; NULL: not any more */
     size_t n_gathered;
     struct soon write;
     struct ring *ring;
@@ -57,5 +58,7 @@ void answer_end(struct exchange *x, enum end_reason end);
 /* Writes what was gathered for the client (x->flush), with what the others have for theirs. */
 void answer_flush(struct soon *s);
 void answer_write_all(struct soon *s);
+/* Nothing gathered is written any more, or not by these. */
+void answer_ungather(struct exchange *x);
 /* The socket took more: goes on writing or resumes the transfer. */
 void answer_writable(struct exchange *x);

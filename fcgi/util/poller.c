@@ -230,7 +230,7 @@ void poller_run(struct poller *p, int max_wait_ms) {
     int n = busy || !ms ? poll_now(p, ev, most) : 0;
     if (n <= 0 && ms)
         n = sleep_until(p, ev, most, ms);
-    p->n_served = n;
+    p->n_served = n > 0 ? n : 0;
     p->now_us = clock_mono_us();
     for (int i = 0; i < n; i++) {
         struct watch *w = ev[i].data.ptr;
