@@ -304,7 +304,8 @@ static bool next_call(struct front *f, struct exchange *x) {
         while (f->leads && f->n_calls) {
             f->n_calls--;
             if (fcgi_accept(f->app->listen_fd, &x->conn)) {
-                f->app->called = true;
+                if (f->leads) /* it may have had to wait */
+                    f->app->called = true;
                 return true;
             }
             f->n_calls = 0;
