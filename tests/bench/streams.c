@@ -28,6 +28,7 @@
 #define STREAMS_MAX 16384 /* of a turn, and of the last one that are still being given up */
 #define SAMPLES_MAX ((size_t)1 << 23)
 #define BEGIN_US 20000000
+#define OPENING_MAX 1024 /* opened and not begun: more at once fill the listen queues of a way */
 #define MARK "t=" /* then 16 digits */
 #define STAMP_N 18
 
@@ -330,13 +331,15 @@ static void consume(char **argv, const char *headers) {
         measure_first(&to, request, n);
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        open_stream(&c, &streams[i], &to, request);
+    size_t opened = 0;
     for (int64_t from = now_us(); c.n_begun < n;) {
         if (now_us() - from > BEGIN_US)
             fprintf(stderr, "streams: %zu of %zu have begun\n", c.n_begun, n);
         need(now_us() - from <= BEGIN_US, "not all streams begin");
-        receive(&c, 100);
+        if (opened < n && opened - c.n_begun < OPENING_MAX)
+            open_stream(&c, &streams[opened++], &to, request);
+        else
+            receive(&c, 100);
     }
     receive_until(&c, now_us() + 1000000);
     puts("begun");
