@@ -29,7 +29,7 @@
 #define SAMPLES_MAX ((size_t)1 << 23)
 #define BEGIN_US 20000000
 #define OPENING_MAX 1024 /* opened and not begun: more at once fill the listen queues of a way */
-#define MARK "t=" /* then 16 digits */
+#define MARK "t="        /* then 16 digits */
 #define STAMP_N 18
 
 struct stream {
