@@ -15,14 +15,12 @@
  * buffer, which it may have after a call over HTTP/2. */
 #define STREAM_BUFFER 8192
 #define WHOLE_BUFFER 32768
-#define MAX_IDLE_HANDLES 1024
 /* Until its SETTINGS have come, libcurl takes 100 for the limit of a connection and opens another
  * for each call beyond. */
 #define UNSETTLED_STREAMS 64
 #define SETTLE_US 100000
 #define MAX_STREAMS 1000 /* of one HTTP/2 connection; the provider's own limit counts as well */
 #define MAY_EXPECT (512 * 1024) /* libcurl asks before it sends bodies of 1 MiB and more */
-#define REPEATS_MAX 3           /* of a call whose kept connection was given up by the provider */
 
 void http_library_init(void) {
     must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
@@ -42,21 +40,9 @@ static void on_ready(void *ctx, curl_socket_t fd, int what) {
     drive(ctx, fd, what);
 }
 
-static void on_direct(void *call) {
-    http_direct_ready(call);
-}
-
-/* What libcurl waits to read from is where an answer comes from. */
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
     struct http *h = ctx;
-    char *private;
-    must(curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) == CURLE_OK);
-    struct http_call *c = (struct http_call *)(void *)private;
-    struct http_socket *s = http_sockets_find(&h->sockets, fd);
-    if (c && s && what & CURL_POLL_IN) /* a bit that CURL_POLL_REMOVE has not */
-        c->socket = s;
-    else if (c && c->socket == s)
-        c->socket = NULL;
+    (void)easy;
     http_sockets_wanted(&h->sockets, fd, what, socket_ctx);
     return 0;
 }
@@ -78,8 +64,6 @@ static int timer_wanted(CURLM *multi, long ms, void *ctx) {
 static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     struct http_call *c = ctx;
     c->got_data = true;
-    if (c->direct.on)
-        return http_direct_body(c, str_of(p, size * n));
     switch (c->events->on_data(c->ctx, str_of(p, size * n))) {
     case HTTP_TAKEN:
         return size * n;
@@ -94,7 +78,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
 
 /* How long connecting may take is watched here, not by libcurl: its timers are a tree in which each
  * read of any stream would have to find its place. */
-static void await_connection(struct http_call *c) {
+void http_await_connection(struct http_call *c) {
     struct http *h = c->http;
     if (!list_empty(&c->connecting))
         return;
@@ -104,26 +88,32 @@ static void await_connection(struct http_call *c) {
         poller_timer_set(h->poller, &h->connect, c->connect_by_us);
 }
 
-/* Judged after the name was resolved, so a name that changes its address gains nothing. */
-static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to) {
-    struct http_call *c = ctx;
-    (void)purpose;
+void http_connected(struct http_call *c) {
+    list_remove(&c->connecting);
+}
+
+curl_socket_t http_open_socket(struct http_call *c, const struct curl_sockaddr *to) {
     if (!c->private_ok && address_is_private(&to->addr)) {
         c->met_private = true;
         return CURL_SOCKET_BAD;
     }
-    await_connection(c); /* it may replace a kept one that was found dead */
+    http_await_connection(c); /* it may replace a kept one that was found dead */
     int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
     if (fd >= 0)
         http_sockets_opened(&c->http->sockets, fd);
     return fd;
 }
 
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to) {
+    (void)purpose;
+    return http_open_socket(ctx, to);
+}
+
 /* Inside libcurl, where no other call may be added. */
 static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port) {
     struct http_call *c = ctx;
     (void)ip, (void)local_ip, (void)port, (void)local_port;
-    list_remove(&c->connecting);
+    http_connected(c);
     if (c->origin && c->origin->scout == c) {
         c->origin->reached = true;
         c->http->any_reached = true;
@@ -132,9 +122,8 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
 }
 
 static void start_transfer(struct http *h, struct http_call *c) {
-    c->socket = NULL;
     must(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
-    await_connection(c);
+    http_await_connection(c);
 }
 
 static void release(struct http *h, struct origin *o, size_t most) {
@@ -183,21 +172,25 @@ static struct origin *find_origin(struct http *h, const char *url, uint64_t *has
     return o;
 }
 
-/* What is the same for every call; set once per handle. */
-static void prepare(struct http_call *c) {
-    CURL *e = c->easy;
-    SET(e, CURLOPT_PRIVATE, c);
+void http_prepare(struct http *h, CURL *e, struct http_handle *handle) {
+    SET(e, CURLOPT_PRIVATE, handle);
     SET(e, CURLOPT_NOSIGNAL, 1L);
     SET(e, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(e, CURLOPT_FOLLOWLOCATION, 0L);
     SET(e, CURLOPT_PROXY, "");
+    SET(e, CURLOPT_CLOSESOCKETFUNCTION, http_sockets_close);
+    SET(e, CURLOPT_CLOSESOCKETDATA, &h->sockets);
+    SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
+}
+
+/* What is the same for every call; set once per handle. */
+static void prepare(struct http_call *c) {
+    CURL *e = c->easy;
+    http_prepare(c->http, e, &c->handle);
     SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(e, CURLOPT_OPENSOCKETDATA, c);
-    SET(e, CURLOPT_CLOSESOCKETFUNCTION, http_sockets_close);
-    SET(e, CURLOPT_CLOSESOCKETDATA, &c->http->sockets);
     SET(e, CURLOPT_ACCEPT_ENCODING, "identity"); /* decodes what comes compressed nevertheless */
     SET(e, CURLOPT_BUFFERSIZE, c->stream ? (long)STREAM_BUFFER : (long)WHOLE_BUFFER);
-    SET(e, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(e, CURLOPT_PREREQFUNCTION, on_connected);
     SET(e, CURLOPT_PREREQDATA, c);
@@ -209,18 +202,28 @@ static void prepare(struct http_call *c) {
         SET(e, CURLOPT_CAINFO, c->http->conf.ca_file);
 }
 
-static struct http_call *take_handle(struct http *h, bool stream) {
-    struct list *idle = &h->idle[stream];
-    if (!list_empty(idle)) {
-        struct http_call *c = CONTAINER_OF(idle->prev, struct http_call, node);
-        list_remove(&c->node);
-        h->n_idle--;
-        return c;
-    }
+static struct http_call *new_call(struct http *h) {
     struct http_call *c = base_zalloc(sizeof *c);
     list_init(&c->node);
     list_init(&c->connecting);
     c->http = h;
+    return c;
+}
+
+static struct http_call *take_idle(struct list *idle, size_t *n) {
+    if (list_empty(idle))
+        return NULL;
+    struct http_call *c = CONTAINER_OF(idle->prev, struct http_call, node);
+    list_remove(&c->node);
+    --*n;
+    return c;
+}
+
+static struct http_call *take_handle(struct http *h, bool stream) {
+    struct http_call *c = take_idle(&h->idle[stream], &h->n_idle);
+    if (c)
+        return c;
+    c = new_call(h);
     c->stream = stream;
     c->easy = curl_easy_init();
     must(c->easy != NULL);
@@ -228,24 +231,39 @@ static struct http_call *take_handle(struct http *h, bool stream) {
     return c;
 }
 
+static struct http_call *take_plain(struct http *h) {
+    struct http_call *c = take_idle(&h->idle_plain, &h->n_idle_plain);
+    return c ? c : new_call(h);
+}
+
 static void destroy(struct http_call *c) {
-    curl_easy_cleanup(c->easy);
+    if (c->easy)
+        curl_easy_cleanup(c->easy);
     http_url_free(&c->url);
+    buf_free(&c->out);
     free(c);
+}
+
+static void put_idle(struct http_call *c, struct list *idle, size_t *n) {
+    if (*n >= HTTP_IDLE_HANDLES_MAX) {
+        destroy(c);
+        return;
+    }
+    list_push(idle, &c->node);
+    ++*n;
 }
 
 static void give_back(struct http_call *c) {
     struct http *h = c->http;
     buf_free(&c->fields);
-    SET(c->easy, CURLOPT_HTTPHEADER, NULL);
-    SET(c->easy, CURLOPT_POSTFIELDS, NULL);
     c->ended = true;
-    if (h->n_idle >= MAX_IDLE_HANDLES) {
-        destroy(c);
+    if (!c->easy) {
+        put_idle(c, &h->idle_plain, &h->n_idle_plain);
         return;
     }
-    list_push(&h->idle[c->stream], &c->node);
-    h->n_idle++;
+    SET(c->easy, CURLOPT_HTTPHEADER, NULL);
+    SET(c->easy, CURLOPT_POSTFIELDS, NULL);
+    put_idle(c, &h->idle[c->stream], &h->n_idle);
 }
 
 static void begin(struct http *h, struct http_call *c) {
@@ -267,12 +285,15 @@ static bool waits(const struct http_call *c) {
 }
 
 static void stop(struct http_call *c) {
+    list_remove(&c->connecting);
+    if (!c->easy) {
+        http_plain_stop(c);
+        return;
+    }
     if (waits(c)) {
         list_remove(&c->node);
         return;
     }
-    list_remove(&c->connecting);
-    http_direct_stop(c);
     must(curl_multi_remove_handle(c->http->multi, c->easy) == CURLM_OK);
     if (c->origin && c->origin->scout == c)
         release(c->http, c->origin, SIZE_MAX);
@@ -284,8 +305,6 @@ static void put_lines(struct http_call *c, const struct http_ask *ask) {
     c->lines[n++].data = (char *)(uintptr_t)ACCEPT_ENCODING;
     if (ask->body.n >= MAY_EXPECT)
         c->lines[n++].data = (char *)(uintptr_t) "Expect:";
-    if (c->stream && c->plain) /* see http_direct.c */
-        c->lines[n++].data = (char *)(uintptr_t) "Connection: close";
     for (const char *const *line = ask->headers; *line; line++) {
         must(n < ARRAY_LEN(c->lines));
         c->lines[n++].data = (char *)(uintptr_t)*line;
@@ -295,21 +314,22 @@ static void put_lines(struct http_call *c, const struct http_ask *ask) {
     SET(c->easy, CURLOPT_HTTPHEADER, c->lines);
 }
 
-struct http_call *http_start(struct http *h, const struct http_ask *ask) {
-    struct http_call *c = take_handle(h, ask->stream);
+static void reset(struct http_call *c, const struct http_ask *ask) {
     c->private_ok = ask->private_ok;
     c->met_private = false;
     c->events = ask->events;
     c->ctx = ask->ctx;
     c->head_bytes = 0;
-    c->body_n = ask->body.n;
     c->repeats = 0;
-    c->head_max = (size_t)h->conf.max_head_bytes;
+    c->head_max = (size_t)c->http->conf.max_head_bytes;
     c->want_fields = ask->want_fields;
     buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
     c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
-    c->plain = str_starts(str_c(ask->url), STR("http://"));
+}
+
+static void start_by_libcurl(struct http_call *c, const struct http_ask *ask) {
+    struct http *h = c->http;
     http_url_set(&c->url, c->easy, ask->url);
     put_lines(c, ask);
     if (strcmp(ask->method, "GET") == 0) {
@@ -323,6 +343,16 @@ struct http_call *http_start(struct http *h, const struct http_ask *ask) {
     }
     c->origin = find_origin(h, ask->url, &c->origin_hash);
     begin(h, c);
+}
+
+struct http_call *http_start(struct http *h, const struct http_ask *ask) {
+    bool plain = http_plain_may(ask->url);
+    struct http_call *c = plain ? take_plain(h) : take_handle(h, ask->stream);
+    reset(c, ask);
+    if (plain)
+        http_plain_start(c, ask);
+    else
+        start_by_libcurl(c, ask);
     return c;
 }
 
@@ -378,8 +408,10 @@ static void on_connect_due(struct timer *t) {
 
 /* What on_data refuses in here, libcurl tells nobody later. */
 void http_resume(struct http_call *c) {
-    if (http_direct_resume(c))
+    if (!c->easy) {
+        http_plain_resume(c);
         return;
+    }
     CURLcode rc = curl_easy_pause(c->easy, CURLPAUSE_CONT);
     if (rc != CURLE_OK)
         http_end_call(c, rc);
@@ -394,7 +426,7 @@ static bool met_closing_connection(const struct http_call *c, CURLcode rc) {
     long opened = 0;
     bool cut = rc == CURLE_HTTP2 || rc == CURLE_HTTP2_STREAM || rc == CURLE_SEND_ERROR ||
                rc == CURLE_RECV_ERROR || rc == CURLE_GOT_NOTHING || rc == CURLE_PARTIAL_FILE;
-    return cut && !c->head_bytes && c->repeats < REPEATS_MAX &&
+    return cut && !c->head_bytes && c->repeats < HTTP_REPEATS_MAX &&
            curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &opened) == CURLE_OK &&
            (shared || !opened);
 }
@@ -417,15 +449,24 @@ static void collect(struct http *h) {
             continue;
         char *private;
         must(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK);
-        call_done((struct http_call *)(void *)private, m->data.result);
+        struct http_handle *handle = (struct http_handle *)(void *)private;
+        if (handle->dials)
+            http_conns_dialed(CONTAINER_OF(handle, struct http_dial, handle), m->data.result);
+        else
+            call_done(CONTAINER_OF(handle, struct http_call, handle), m->data.result);
     }
+}
+
+void http_share_connections(struct http *h) {
+    int64_t left = h->conf.max_connections - (int64_t)h->conns.n;
+    curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, left > 1 ? (long)left : 1L);
 }
 
 void http_reconfigure(struct http *h, const struct http_conf *conf) {
     const char *ca = h->conf.ca_file; /* handles keep the file they were made with */
     h->conf = *conf;
     h->conf.ca_file = ca;
-    curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)conf->max_connections);
+    http_share_connections(h);
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)conf->max_connections);
 }
 
@@ -433,22 +474,20 @@ struct http *http_new(struct poller *p, const struct http_conf *conf) {
     struct http *h = base_zalloc(sizeof *h);
     h->poller = p;
     h->conf = *conf;
-    h->scratch = base_alloc((size_t)RING_MAX * HTTP_DIRECT_READ);
-    h->ring = ring_new(false);
-    poller_soon_init(&h->read, http_direct_read_all);
+    http_conns_init(h);
     h->timer.fn = on_timer;
     h->settle.fn = on_settle;
     h->connect.fn = on_connect_due;
     list_init(&h->connecting);
     list_init(&h->idle[0]);
     list_init(&h->idle[1]);
+    list_init(&h->idle_plain);
     for (size_t i = 0; i < N_ORIGINS; i++)
         list_init(&h->origins[i].waiting);
     h->multi = curl_multi_init();
     must(h->multi != NULL);
     http_sockets_init(&h->sockets, p, h->multi);
     h->sockets.ready = on_ready;
-    h->sockets.direct = on_direct;
     h->sockets.ctx = h;
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
@@ -465,8 +504,10 @@ void http_free(struct http **hp) {
     *hp = NULL;
     if (!h)
         return;
-    for (size_t i = 0; i < ARRAY_LEN(h->idle); i++)
-        LIST_EACH_SAFE (n, next, &h->idle[i]) {
+    http_conns_free(h);
+    struct list *idle[] = {&h->idle[0], &h->idle[1], &h->idle_plain};
+    for (size_t i = 0; i < ARRAY_LEN(idle); i++)
+        LIST_EACH_SAFE (n, next, idle[i]) {
             list_remove(n);
             destroy(CONTAINER_OF(n, struct http_call, node));
         }
@@ -475,18 +516,17 @@ void http_free(struct http **hp) {
     poller_timer_clear(h->poller, &h->settle);
     poller_timer_clear(h->poller, &h->connect);
     http_sockets_free(&h->sockets);
-    poller_soon_clear(&h->read);
-    ring_free(&h->ring);
-    free(h->scratch);
     free(h);
 }
 
 bool http_sent(const struct http_call *c, size_t body_n) {
     curl_off_t sent = 0;
+    if (!c->easy)
+        return http_plain_sent(c);
     return !waits(c) && curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
            (size_t)sent >= body_n;
 }
 
 size_t http_connections(const struct http *h) {
-    return h->sockets.n_wanted;
+    return h->sockets.n_wanted + h->conns.n_busy;
 }

@@ -19,24 +19,61 @@ static int64_t parse_retry_after(struct str v) {
     return at > now && at - now < 86400 ? (int64_t)(at - now) * 1000 : 0;
 }
 
+/* Two that differ would let whoever sent them decide where the next answer begins. */
+static void take_length(struct http_call *c, struct str value) {
+    uint64_t n;
+    if (!str_u64(value, &n) || n > INT64_MAX ||
+        (c->head.content_length >= 0 && (uint64_t)c->head.content_length != n))
+        c->unreadable = true;
+    else
+        c->head.content_length = (int64_t)n;
+}
+
+static void take_transfer_encoding(struct http_call *c, struct str value) {
+    if (str_ieq(value, STR("chunked")))
+        c->chunked = true;
+    else if (!str_ieq(value, STR("identity")))
+        c->unreadable = true;
+}
+
+static void take_encoding(struct http_call *c, struct str value) {
+    if (str_ieq(value, STR("gzip")) || str_ieq(value, STR("x-gzip")) ||
+        str_ieq(value, STR("deflate")))
+        c->zipped = true;
+    else if (value.n && !str_ieq(value, STR("identity")))
+        c->unreadable = true;
+}
+
+static void take_connection(struct http_call *c, struct str value) {
+    struct str token;
+    while (str_cut(&value, ',', &token)) {
+        token = str_trim(token);
+        if (str_ieq(token, STR("close")))
+            c->closes = true;
+        else if (str_ieq(token, STR("keep-alive")))
+            c->closes = false;
+    }
+}
+
 static void take_header(struct http_call *c, struct str line) {
     struct str name, value = line;
     if (!str_cut(&value, ':', &name) || !value.p)
         return;
     value = str_trim(value);
-    int64_t n;
     if (str_ieq(name, STR("content-type")))
         copy_value(value, c->content_type, sizeof c->content_type, &c->head.content_type);
     else if (str_ieq(name, STR("x-request-id")) || str_ieq(name, STR("request-id")))
         copy_value(value, c->request_id, sizeof c->request_id, &c->head.request_id);
     else if (str_ieq(name, STR("retry-after")))
         c->head.retry_after_ms = parse_retry_after(value);
-    else if (str_ieq(name, STR("content-length")) && str_i64(value, &n))
-        c->head.content_length = n;
+    else if (str_ieq(name, STR("content-length")))
+        take_length(c, value);
     else if (str_ieq(name, STR("transfer-encoding")))
-        c->chunked = str_ieq(value, STR("chunked"));
+        take_transfer_encoding(c, value);
     else if (str_ieq(name, STR("content-encoding")))
-        c->encoded = !str_ieq(value, STR("identity"));
+        take_encoding(c, value);
+    else if (str_ieq(name, STR("connection")))
+        take_connection(c, value);
 }
 
 static void start_head(struct http_call *c, struct str line) {
@@ -44,7 +81,8 @@ static void start_head(struct http_call *c, struct str line) {
     int64_t code = 0;
     buf_clear(&c->fields);
     c->head = (struct http_head){.content_length = -1};
-    c->chunked = c->encoded = false;
+    c->chunked = c->zipped = c->unreadable = false;
+    c->closes = str_starts(line, STR("HTTP/1.0"));
     c->head.content_type = c->head.request_id = STR("");
     if (str_cut(&rest, ' ', &version) && str_cut(&rest, ' ', &status))
         if (!str_i64(str_trim(status), &code))
@@ -82,7 +120,6 @@ size_t http_on_header(char *p, size_t size, size_t n, void *ctx) {
             c->refused = true;
             return 0;
         }
-        http_direct_begin(c);
     }
     return line.n;
 }

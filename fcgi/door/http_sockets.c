@@ -8,48 +8,13 @@
 struct http_socket {
     struct watch watch;
     struct http_sockets *all;
-    void *direct; /* the call that reads it */
-    bool wanted;
-    bool lingers; /* when it is closed */
-    struct list lingering;
-    int64_t closed_us; /* by libcurl */
+    bool wanted, taken;
 };
-
-static void close_lingering(struct http_sockets *h, struct http_socket *s) {
-    list_remove(&s->lingering);
-    h->n_lingering--;
-    h->opened[s->watch.fd] = NULL;
-    poller_forget(&s->watch);
-    poller_bury(h->poller, s);
-    close(s->watch.fd);
-}
-
-static void linger(struct http_sockets *h, struct http_socket *s) {
-    int64_t since = h->poller->now_us - (int64_t)HTTP_LINGER_S * 1000000;
-    s->closed_us = h->poller->now_us;
-    list_push(&h->lingering, &s->lingering);
-    h->n_lingering++;
-    poller_watch(h->poller, &s->watch, EPOLLIN);
-    for (;;) {
-        struct http_socket *first = CONTAINER_OF(h->lingering.next, struct http_socket, lingering);
-        if (h->n_lingering <= HTTP_LINGER_MAX && first->closed_us >= since)
-            return;
-        close_lingering(h, first);
-    }
-}
 
 static void on_socket_ready(struct watch *w, uint32_t events) {
     struct http_socket *s = CONTAINER_OF(w, struct http_socket, watch);
     struct http_sockets *h = s->all;
     int what = 0;
-    if (s->direct) {
-        h->direct(s->direct);
-        return;
-    }
-    if (!list_empty(&s->lingering)) { /* closed by the provider, or talking out of turn */
-        close_lingering(h, s);
-        return;
-    }
     if (!s->wanted) { /* closed by the provider: libcurl looks before it uses it again */
         poller_watch(h->poller, w, 0);
         return;
@@ -70,7 +35,6 @@ struct http_socket *http_sockets_find(const struct http_sockets *h, curl_socket_
 static struct http_socket *new_socket(struct http_sockets *h, curl_socket_t fd) {
     struct http_socket *s = base_zalloc(sizeof *s);
     s->all = h;
-    list_init(&s->lingering);
     s->watch = (struct watch){.fn = on_socket_ready, .fd = fd};
     return s;
 }
@@ -98,16 +62,13 @@ void http_sockets_opened(struct http_sockets *h, curl_socket_t fd) {
 int http_sockets_close(void *ctx, curl_socket_t fd) {
     struct http_sockets *h = ctx;
     struct http_socket *s = http_sockets_find(h, fd);
-    if (s && s->lingers) {
-        linger(h, s);
-        return 0;
-    }
+    bool taken = s && s->taken;
     if (s) {
         h->opened[fd] = NULL;
         poller_forget(&s->watch);
         poller_bury(h->poller, s);
     }
-    return close(fd);
+    return taken ? 0 : close(fd);
 }
 
 static void unwanted(struct http_sockets *h, struct http_socket *s) {
@@ -137,35 +98,18 @@ void http_sockets_wanted(struct http_sockets *h, curl_socket_t fd, int what, voi
     poller_watch(h->poller, &s->watch, events);
 }
 
-curl_socket_t http_sockets_fd(const struct http_socket *s) {
-    return s->watch.fd;
-}
-
-void http_sockets_lend(struct http_sockets *h, struct http_socket *s, void *call) {
-    must(!s->wanted && !s->direct == !!call);
-    s->direct = call;
-    if (call)
-        h->n_wanted++;
-    else
-        h->n_wanted--;
-}
-
-void http_sockets_listen(struct http_socket *s, bool on) {
-    poller_watch(s->all->poller, &s->watch, on ? EPOLLIN : 0u);
-}
-
-void http_sockets_linger(struct http_socket *s) {
-    s->lingers = true;
+void http_sockets_take(struct http_sockets *h, curl_socket_t fd) {
+    struct http_socket *s = http_sockets_find(h, fd);
+    must(s != NULL);
+    poller_watch(h->poller, &s->watch, 0);
+    s->taken = true;
 }
 
 void http_sockets_init(struct http_sockets *h, struct poller *p, CURLM *multi) {
     *h = (struct http_sockets){.poller = p, .multi = multi};
-    list_init(&h->lingering);
 }
 
 void http_sockets_free(struct http_sockets *h) {
-    LIST_EACH_SAFE (n, next, &h->lingering)
-        close_lingering(h, CONTAINER_OF(n, struct http_socket, lingering));
     for (size_t i = 0; i < h->n_opened; i++)
         closed_untold(h, h->opened[i]);
     free(h->opened);
