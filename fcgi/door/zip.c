@@ -73,18 +73,19 @@ static bool inflate_all(struct zip_stream *s, const unsigned char *p, size_t n, 
     s->z.next_in = p;
     s->z.avail_in = (uInt)n;
     while (!s->ended) {
-        char *room = buf_room(out, STREAM_STEP);
-        if (!room)
-            return false;
+        size_t left = out->max - out->n, step = left < STREAM_STEP ? left : STREAM_STEP;
+        unsigned char over; /* as above */
+        char *room = step ? buf_room(out, step) : (char *)&over;
+        must(room != NULL);
         s->z.next_out = (unsigned char *)room;
-        s->z.avail_out = STREAM_STEP;
+        s->z.avail_out = step ? (uInt)step : 1;
         int rc = inflate(&s->z, Z_NO_FLUSH);
-        size_t got = STREAM_STEP - s->z.avail_out;
-        out->n += got;
+        size_t got = (step ? step : 1) - s->z.avail_out;
         s->ended = rc == Z_STREAM_END;
-        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+        if ((rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) || (!step && got))
             return false;
-        if (!s->z.avail_in && got < STREAM_STEP)
+        out->n += got;
+        if (!s->z.avail_in && s->z.avail_out)
             return true;
     }
     return s->z.avail_in == 0;

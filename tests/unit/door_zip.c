@@ -52,11 +52,53 @@ static void cut_or_changed_bodies_are_refused(void **state) {
     assert_int_equal(zip_inflate(STR(""), &out), ERR_BODY_CORRUPT);
 }
 
+static bool feed(struct zip_stream *z, struct str packed, size_t piece, struct buf *out) {
+    for (size_t at = 0; at < packed.n; at += piece)
+        if (!zip_stream_feed(z, str_sub(packed, at, piece), out))
+            return false;
+    return true;
+}
+
+static void a_stream_is_inflated_in_whatever_pieces_it_comes(void **state) {
+    (void)state;
+    static const int bits[] = {31, 15, -15};
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++)
+        for (size_t piece = 1; piece < 40; piece++) {
+            unsigned char packed[256];
+            size_t n = pack("hello hello hello", 17, bits[i], packed, sizeof packed);
+            struct buf out AUTO(buf_free) = BUF(17);
+            struct zip_stream *z AUTO(zip_stream_free) = zip_stream_new();
+            assert_true(feed(z, str_of(packed, n - 1), piece, &out));
+            assert_true(bits[i] < 0 || !zip_stream_ended(z));
+            assert_true(feed(z, str_of(packed + n - 1, 1), piece, &out));
+            assert_true(zip_stream_ended(z));
+            assert_str(buf_view(&out), "hello hello hello");
+            assert_false(zip_stream_feed(z, STR("x"), &out));
+        }
+}
+
+static void a_stream_that_is_no_such_thing_or_too_large_is_refused(void **state) {
+    (void)state;
+    static char zeros[4000];
+    unsigned char packed[256];
+    size_t n = pack(zeros, sizeof zeros, 31, packed, sizeof packed);
+    for (size_t max = sizeof zeros - 1; max <= sizeof zeros; max++) {
+        struct buf out AUTO(buf_free) = BUF(max);
+        struct zip_stream *z AUTO(zip_stream_free) = zip_stream_new();
+        assert_int_equal(zip_stream_feed(z, str_of(packed, n), &out), max == sizeof zeros);
+    }
+    struct buf out AUTO(buf_free) = BUF(1000);
+    struct zip_stream *z AUTO(zip_stream_free) = zip_stream_new();
+    assert_false(zip_stream_feed(z, STR("no such thing"), &out));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wrapping_is_inflated),
         cmocka_unit_test(a_bomb_stops_at_the_cap),
         cmocka_unit_test(cut_or_changed_bodies_are_refused),
+        cmocka_unit_test(a_stream_is_inflated_in_whatever_pieces_it_comes),
+        cmocka_unit_test(a_stream_that_is_no_such_thing_or_too_large_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
