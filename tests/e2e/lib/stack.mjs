@@ -279,7 +279,7 @@ export class Stack {
     for (const f of fs.readdirSync(dir)) {
       const text = fs.readFileSync(path.join(dir, f), 'utf8');
       if (f.startsWith('sanitizer')) wrong.push(text.slice(0, 4000));
-      if (f === 'pool.err') for (const l of text.split('\n')) if (/was killed by (?!SIGTERM)|ended with|assertion_failed/.test(l) && !this.mayDie) wrong.push(l);
+      if (f === 'pool.err') for (const l of text.split('\n')) if (/was killed by (?!SIGTERM)|ended with|[Aa]ssertion/.test(l) && !this.mayDie) wrong.push(l);
       for (const s of this.secrets) if (text.includes(s)) wrong.push(`a secret (${s.slice(0, 8)}...) is in ${f}`);
     }
     return wrong;
