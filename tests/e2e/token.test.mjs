@@ -130,7 +130,7 @@ test('the last use of a secret is shown', async () => {
   await s.request('POST', '/v1/chat/completions', { key, headers: { 'user-agent': 'probe/1' }, body: { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'x' }] } });
   const used = await eventually(async () => {
     const k = (await api('GET', `/api/token/${id}`)).json.data;
-    return k.secrets[0].last_used_time > 0 ? k : null;
+    return k.secrets[0].last_used_time > 0 && k.last_used_ip ? k : null; // read one after the other
   }, 'last use is written', 15000);
   assert.equal(used.last_used_ip, '127.0.0.1');
   assert.equal(used.secrets[0].last_used_agent, 'probe/1');
