@@ -346,11 +346,12 @@ static void start_by_libcurl(struct http_call *c, const struct http_ask *ask) {
 }
 
 struct http_call *http_start(struct http *h, const struct http_ask *ask) {
-    bool plain = http_plain_may(ask->url);
+    struct http_target target;
+    bool plain = http_plain_target(ask->url, &target);
     struct http_call *c = plain ? take_plain(h) : take_handle(h, ask->stream);
     reset(c, ask);
     if (plain)
-        http_plain_start(c, ask);
+        http_plain_start(c, ask, &target);
     else
         start_by_libcurl(c, ask);
     return c;

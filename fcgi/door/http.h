@@ -1,9 +1,10 @@
-/* http.h - libcurl's multi interface: all transfers to providers of one process, on one poller.
+/* http.h - all transfers to providers of one process, on one poller. libcurl's multi interface
+ * resolves, connects and speaks TLS and HTTP/2; plain HTTP/1.1 is spoken here, over connections
+ * that libcurl makes (http_parts.h tells which file does what).
  *
  * Everything here belongs to the thread that has the poller's turn. A call reports through its
  * http_events; after on_end it is gone. Connections, DNS, TLS sessions and HTTP/2 streams are
- * shared by all calls; only a call that asks for a stream over plain HTTP has a connection of its
- * own (http_direct.c).
+ * shared by all calls.
  */
 #pragma once
 

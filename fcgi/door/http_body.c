@@ -1,6 +1,8 @@
 #include "door/http_parts.h"
 
-#define AHEAD_MAX (8u << 20) /* a read brings far less, also when it was compressed */
+#define AHEAD_MAX (8u << 20) /* a read brings far less */
+#define ZIPPED_STEP \
+    4096 /* bytes that are inflated at once; they become 1,032 times as many at most */
 
 static bool has_body(const struct http_call *c) {
     return c->head.status != 204 && c->head.status != 304;
@@ -100,14 +102,20 @@ enum http_fed http_body_feed(struct http_call *c, struct str raw) {
     }
     for (;;) {
         enum http_fed fed = HTTP_FED;
-        switch (next(b, &raw, &payload)) {
+        struct str part = b->zip ? str_sub(raw, 0, ZIPPED_STEP) : raw;
+        size_t n = part.n;
+        enum http_chunks_got got = next(b, &part, &payload);
+        raw = str_from(raw, n - part.n);
+        switch (got) {
         case HTTP_CHUNKS_PAYLOAD:
             fed = b->zip ? unzip(c, payload, raw) : deliver(c, payload, raw);
             if (fed != HTTP_FED)
                 return fed;
             break;
         case HTTP_CHUNKS_MORE:
-            return HTTP_FED;
+            if (!raw.n)
+                return HTTP_FED;
+            break;
         case HTTP_CHUNKS_END:
             c->closes |= raw.n > 0; /* it says more than it was asked */
             return b->zip && !zip_stream_ended(b->zip) ? HTTP_FED_BAD : HTTP_FED_END;

@@ -189,7 +189,6 @@ void http_conns_dialed(struct http_dial *d, CURLcode rc) {
     dial_end(d);
     if (rc != CURLE_OK) {
         http_end_call(c, rc);
-        serve_waiting(h);
         return;
     }
     http_connected(c);

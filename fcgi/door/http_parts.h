@@ -21,10 +21,10 @@
 
 #define N_ORIGINS 256
 #define OWN_LINES 3
-#define HTTP_READ 16384              /* bytes that one read of a socket takes */
-#define HTTP_READ_ON (128u << 10)    /* and the next, when it was as much as that */
-#define HTTP_REPEATS_MAX 3           /* of a call whose kept connection the provider had given up */
-#define HTTP_IDLE_MAX_US (118000000) /* of a kept connection, as in libcurl */
+#define HTTP_READ 16384            /* bytes that one read of a socket takes */
+#define HTTP_READ_ON (128u << 10)  /* and the next, when it was as much as that */
+#define HTTP_REPEATS_MAX 3         /* of a call whose kept connection the provider had given up */
+#define HTTP_IDLE_MAX_US 118000000 /* of a kept connection, as in libcurl */
 #define HTTP_IDLE_HANDLES_MAX 1024
 
 #define SET(easy, option, value) must(curl_easy_setopt(easy, option, value) == CURLE_OK)
@@ -177,10 +177,14 @@ size_t http_on_header(char *p, size_t size, size_t n, void *ctx);
 
 /* http_plain.c */
 
+/* Views into a URL: host and port, path and query. */
+struct http_target {
+    struct str authority, path;
+};
 /* False: the URL is one that libcurl has to look at, for TLS or to make sense of it. */
-must_use bool http_plain_may(const char *url);
+must_use bool http_plain_target(const char *url, struct http_target *t);
 /* Never calls back. */
-void http_plain_start(struct http_call *c, const struct http_ask *ask);
+void http_plain_start(struct http_call *c, const struct http_ask *ask, const struct http_target *t);
 /* The connection is the call's: sends what it takes at once. False when it is of no use any more.
  */
 must_use bool http_plain_begin(struct http_call *c, struct http_conn *conn);

@@ -14,19 +14,15 @@
 
 /* --- the request ----------------------------------------------------------------------------- */
 
-struct target {
-    struct str authority, path;
-};
-
-/* Printable, and nothing that libcurl would take for more than the characters say. */
-static bool is_clear(struct str s, const char *not_these) {
+/* Printable, and nothing that ends a URL or that libcurl would take for something else. */
+static bool is_clear(struct str s) {
     for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] > '~' || strchr(not_these, s.p[i]))
+        if (s.p[i] <= ' ' || s.p[i] > '~' || s.p[i] == '#' || s.p[i] == '\\')
             return false;
     return true;
 }
 
-static bool target_of(const char *url, struct target *t) {
+bool http_plain_target(const char *url, struct http_target *t) {
     struct str rest = str_c(url);
     if (!str_starts(rest, STR("http://")))
         return false;
@@ -34,8 +30,8 @@ static bool target_of(const char *url, struct target *t) {
     size_t n = strcspn(rest.p, "/?#");
     t->authority = str_sub(rest, 0, n);
     t->path = n == rest.n ? STR("/") : str_from(rest, n);
-    return n && t->path.p[0] == '/' && is_clear(t->authority, "@%\\\"<>^`{|}") &&
-           is_clear(t->path, "#\\") && str_find_str(t->path, STR("/.")) < 0;
+    return n && t->path.p[0] == '/' && is_clear(rest) && strcspn(rest.p, "@%\"<>^`{|}") >= n &&
+           str_find_str(t->path, STR("/.")) < 0;
 }
 
 static bool names(const char *line, const char *field) {
@@ -47,7 +43,7 @@ static void put_line(struct buf *out, const char *line) {
     buf_puts(out, "\r\n");
 }
 
-static void put_head(struct http_call *c, const struct http_ask *ask, const struct target *t) {
+static void put_head(struct http_call *c, const struct http_ask *ask, const struct http_target *t) {
     struct buf *out = &c->out;
     bool has_accept = false;
     struct str host = t->authority;
@@ -76,20 +72,14 @@ static void put_head(struct http_call *c, const struct http_ask *ask, const stru
     buf_puts(out, "\r\n");
 }
 
-bool http_plain_may(const char *url) {
-    struct target t;
-    return target_of(url, &t);
-}
-
-void http_plain_start(struct http_call *c, const struct http_ask *ask) {
-    struct target t;
-    must(target_of(ask->url, &t));
+void http_plain_start(struct http_call *c, const struct http_ask *ask,
+                      const struct http_target *t) {
     c->out.max = OUT_MAX;
     buf_clear(&c->out);
-    buf_str(&c->out, t.authority); /* first, and not sent: it outlives the URL */
+    buf_str(&c->out, t->authority); /* first, and not sent: it outlives the URL */
     size_t n = c->out.n;
     c->body = STR("");
-    put_head(c, ask, &t);
+    put_head(c, ask, t);
     must(!c->out.failed); /* the caller's lines are limited */
     c->authority = str_of(c->out.p, n);
     http_conns_get(c);

@@ -28,7 +28,7 @@ static void on_socket_ready(struct watch *w, uint32_t events) {
     h->ready(h->ctx, w->fd, what);
 }
 
-struct http_socket *http_sockets_find(const struct http_sockets *h, curl_socket_t fd) {
+static struct http_socket *find(const struct http_sockets *h, curl_socket_t fd) {
     return (size_t)fd < h->n_opened ? h->opened[fd] : NULL;
 }
 
@@ -61,7 +61,7 @@ void http_sockets_opened(struct http_sockets *h, curl_socket_t fd) {
 
 int http_sockets_close(void *ctx, curl_socket_t fd) {
     struct http_sockets *h = ctx;
-    struct http_socket *s = http_sockets_find(h, fd);
+    struct http_socket *s = find(h, fd);
     bool taken = s && s->taken;
     if (s) {
         h->opened[fd] = NULL;
@@ -74,7 +74,7 @@ int http_sockets_close(void *ctx, curl_socket_t fd) {
 static void unwanted(struct http_sockets *h, struct http_socket *s) {
     s->wanted = false;
     h->n_wanted--;
-    if (s == http_sockets_find(h, s->watch.fd))
+    if (s == find(h, s->watch.fd))
         return;
     poller_watch(h->poller, &s->watch, 0);
     poller_bury(h->poller, s);
@@ -88,7 +88,7 @@ void http_sockets_wanted(struct http_sockets *h, curl_socket_t fd, int what, voi
         return;
     }
     if (!s) {
-        s = http_sockets_find(h, fd);
+        s = find(h, fd);
         s = s ? s : new_socket(h, fd);
         s->wanted = true;
         h->n_wanted++;
@@ -99,7 +99,7 @@ void http_sockets_wanted(struct http_sockets *h, curl_socket_t fd, int what, voi
 }
 
 void http_sockets_take(struct http_sockets *h, curl_socket_t fd) {
-    struct http_socket *s = http_sockets_find(h, fd);
+    struct http_socket *s = find(h, fd);
     must(s != NULL);
     poller_watch(h->poller, &s->watch, 0);
     s->taken = true;

@@ -32,7 +32,5 @@ void http_sockets_wanted(struct http_sockets *h, curl_socket_t fd, int what, voi
 int http_sockets_close(void *ctx, curl_socket_t fd);
 /* A socket that libcurl will close with http_sockets_close. */
 void http_sockets_opened(struct http_sockets *h, curl_socket_t fd);
-/* NULL: not one that was told of with http_sockets_opened. */
-struct http_socket *http_sockets_find(const struct http_sockets *h, curl_socket_t fd);
-/* It leaves the poller, and is the caller's to close. */
+/* One of those leaves the poller, and is the caller's to close. */
 void http_sockets_take(struct http_sockets *h, curl_socket_t fd);

@@ -171,6 +171,8 @@ test('a refusal that comes before all was sent reaches the client', async () => 
 test('a large answer, and a large request to who reads slowly, pass whole', async () => {
   const big = JSON.stringify(chatAnswer('z'.repeat(5 << 20)));
   assert.equal(await answered(whole(big)), big);
+  const huge = JSON.stringify(chatAnswer('z'.repeat(30 << 20))), packed = zlib.gzipSync(huge); // 30 KB on the way
+  assert.ok(await answered(Buffer.concat([Buffer.from(`${OK}Content-Encoding: gzip\r\nContent-Length: ${packed.length}\r\n\r\n`), packed])) === huge);
   let got = 0;
   await fresh();
   raw.once('connection', () => {
