@@ -63,7 +63,6 @@ static int timer_wanted(CURLM *multi, long ms, void *ctx) {
 
 static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     struct http_call *c = ctx;
-    c->got_data = true;
     switch (c->events->on_data(c->ctx, str_of(p, size * n))) {
     case HTTP_TAKEN:
         return size * n;
@@ -325,7 +324,7 @@ static void reset(struct http_call *c, const struct http_ask *ask) {
     c->want_fields = ask->want_fields;
     buf_init(&c->fields, c->head_max);
     c->head = (struct http_head){.content_length = -1};
-    c->head_done = c->got_data = c->refused = c->invalid = c->ended = false;
+    c->head_done = c->refused = c->invalid = c->ended = false;
 }
 
 static void start_by_libcurl(struct http_call *c, const struct http_ask *ask) {

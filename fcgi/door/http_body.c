@@ -73,7 +73,6 @@ static enum http_fed hold(struct http_body *b, struct str payload, struct str re
 }
 
 static enum http_fed deliver(struct http_call *c, struct str payload, struct str rest) {
-    c->got_data = true;
     switch (c->events->on_data(c->ctx, payload)) {
     case HTTP_TAKEN:
         return HTTP_FED;

@@ -72,7 +72,7 @@ struct http_call {
     size_t head_bytes, head_max;
     int repeats;
     bool private_ok, met_private, stream;
-    bool head_done, got_data, refused, invalid, ended;
+    bool head_done, refused, invalid, ended;
 
     /* what its head said of the body and the connection */
     bool chunked, zipped, closes;
