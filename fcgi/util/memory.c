@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A call's memory is taken by a front and given back by the loop or the writer: an arena a thread
+/* A call's memory is taken by a front and given back by the loop or the ledger: an arena a thread
  * would only spread it, and the end of any but the first is never given back. glibc would raise
  * both limits by itself until a large batch's memory stays for good. */
 #define ARENAS 1

@@ -228,7 +228,7 @@ for (const policy of ['cancel', 'drain'])
 
 // --- kill -9 --------------------------------------------------------------------------------------------------------
 
-test('workers killed under mixed load: every answered call has one row, none two, and the books balance', async () => {
+test('workers killed under mixed load: every answered call has one row with what it cost, none two, and the books balance', async () => {
   await s.ctl(['group', 'set', 'default', '--drain', 'no']);
   const key = await s.addKey('killed', ['--unlimited']);
   const answered = [];
@@ -251,12 +251,13 @@ test('workers killed under mixed load: every answered call has one row, none two
   stop = true;
   await Promise.all(clients);
   await eventually(() => s.workers().length === 4, 'the pool is whole again', 20000 * slow);
-  const rows = () => s.sql("SELECT request_id, COUNT(*) AS n FROM usage_rows WHERE request_id LIKE 'kill-%' GROUP BY request_id");
-  await eventually(async () => {
-    const seen = new Map((await rows()).map((r) => [r.request_id, r.n]));
-    return answered.every((id) => seen.has(id));
+  const rows = () => s.sql("SELECT request_id, COUNT(*) AS n, MAX(interrupted) AS interrupted FROM usage_rows WHERE request_id LIKE 'kill-%' GROUP BY request_id");
+  const seen = await eventually(async () => {
+    const all = new Map((await rows()).map((r) => [r.request_id, r]));
+    return answered.every((id) => all.has(id)) && all;
   }, 'every answered call has its row', 30000 * slow);
-  assert.deepEqual((await rows()).filter((r) => r.n > 1), []);
+  assert.deepEqual([...seen.values()].filter((r) => r.n > 1), []);
+  assert.deepEqual(answered.filter((id) => seen.get(id).interrupted), [], 'whoever has the whole answer pays what it cost, not a guess');
   await eventually(async () => (await s.sql('SELECT COUNT(*) AS n FROM leases l LEFT JOIN ledgers g USING (worker_id) WHERE g.state <> 1 AND (l.amount <> 0 OR l.settled <> 0)'))[0].n === 0,
     'the dead hold no lease', 60000 * slow);
   await reconciled();

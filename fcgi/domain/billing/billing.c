@@ -39,7 +39,8 @@ struct billing *billing_new(const struct conf *(*in_force)(void)) {
         limits_open(b->run_dir, b->bank.worker, &b->limits, &f) != OK)
         give_up(&f);
     b->bell = bell_open(b->run_dir, b->bank.worker);
-    writer_start(b);
+    lock_init(&b->ending);
+    writer_start(b, conf->journal_sync);
     return b;
 }
 
@@ -60,6 +61,7 @@ void billing_free(struct billing **bp) {
         free(CONTAINER_OF(n, struct hold, node));
     queue_free(&b->ended);
     queue_free(&b->written);
+    lock_free(&b->ending);
     leases_free(&b->leases);
     free(b);
 }
@@ -135,5 +137,5 @@ void billing_settle(struct billing *b, struct hold **hp, struct outcome *o) {
     limits_give(b->limits, &h->seats, called ? o->usage.prompt + o->usage.completion : -1);
     fill_bill(h, o);
     b->backlog++;
-    must(queue_put(&b->ended, &h->node)); /* never closed: the ledger outlives the loop */
+    writer_put(b, h);
 }

@@ -310,11 +310,12 @@ static int next_duty_ms(const struct ledger *l) {
 }
 
 /* Until the first call ended, the bell rang or a duty is due. True when rung. More calls that end
- * wake nobody. */
+ * wake nobody: their answers' last bytes come after. */
 static bool sleep_until_needed(struct ledger *l) {
     struct pollfd fds[] = {{.fd = l->b->bell, .events = POLLIN},
                            {.fd = queue_fd(&l->b->written), .events = POLLIN}};
-    poll(fds, list_empty(&l->waiting) ? 2 : 1, next_duty_ms(l));
+    bool gathers = !list_empty(&l->waiting), ended = queue_attend(&l->b->written, gathers);
+    poll(fds, gathers ? 1 : 2, ended && !gathers ? 0 : next_duty_ms(l));
     if (!(fds[0].revents & POLLIN))
         return false;
     bell_hear(l->b->bell);

@@ -22,14 +22,12 @@ static void reserve(struct batch *t, size_t n) {
     t->opened = base_realloc(t->opened, t->cap * sizeof(struct opened *));
 }
 
-/* Ended calls get their order here. */
-static void write_ended(struct billing *b, struct list *ended, size_t n, struct batch *t,
-                        uint64_t *seq) {
+/* Ended calls get their order here; who calls it is the only one. */
+static void write_ended(struct billing *b, struct list *ended, size_t n, struct batch *t) {
     size_t i = 0;
-    reserve(t, n);
     LIST_EACH (node, ended) {
         struct hold *h = CONTAINER_OF(node, struct hold, node);
-        h->bill.seq = ++*seq;
+        h->bill.seq = ++b->last_seq;
         t->bills[i] = &h->bill;
         t->opened[i++] = &h->opened;
     }
@@ -49,23 +47,24 @@ static void sleep_until_ended(struct billing *b) {
     queue_attend(&b->ended, true);
 }
 
-/* Calls that end at nearly the same time share a write. While calls go on ending it looks by
- * itself: whoever settles one is about to send the last byte of an answer, and needs not wake a
- * thread before that. */
+/* Calls that end at nearly the same time share a write to the disk. While calls go on ending it
+ * looks by itself: whoever settles one is about to send the last byte of an answer, and needs not
+ * wake a thread before that. */
 static void *writer_main(void *arg) {
     struct billing *b = arg;
     struct batch t = {0};
-    uint64_t seq = 0;
     memory_thread_init();
     for (int idle = 0;;) {
         struct list ended;
         list_init(&ended);
         size_t n = queue_take(&b->ended, &ended);
         idle = n ? 0 : idle + 1;
-        if (n)
-            write_ended(b, &ended, n, &t, &seq);
-        else if (queue_closed(&b->ended))
+        if (n) {
+            reserve(&t, n);
+            write_ended(b, &ended, n, &t);
+        } else if (queue_closed(&b->ended)) {
             break;
+        }
         if (idle > ATTEND_ROUNDS)
             sleep_until_ended(b);
         poll(NULL, 0, GATHER_MS);
@@ -75,12 +74,30 @@ static void *writer_main(void *arg) {
     return NULL;
 }
 
-void writer_start(struct billing *b) {
+void writer_start(struct billing *b, bool apart) {
+    b->writes_apart = apart;
+    if (!apart)
+        return;
     must(pthread_create(&b->writer, NULL, writer_main, b) == 0);
     must(pthread_setname_np(b->writer, "journal") == 0);
 }
 
 void writer_stop(struct billing *b) {
+    if (!b->writes_apart)
+        return;
     queue_close(&b->ended);
     must(pthread_join(b->writer, NULL) == 0);
+}
+
+void writer_put(struct billing *b, struct hold *h) {
+    if (b->writes_apart) {
+        must(queue_put(&b->ended, &h->node)); /* never closed: the writer outlives the loop */
+        return;
+    }
+    struct list ended;
+    struct batch one = {.bills = (struct bill *[1]){0}, .opened = (struct opened *[1]){0}};
+    list_init(&ended);
+    list_push(&ended, &h->node);
+    LOCKED(&b->ending); /* the ledger gets them in their order */
+    write_ended(b, &ended, 1, &one);
 }
