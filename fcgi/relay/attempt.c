@@ -373,12 +373,18 @@ static void timed_out(struct exchange *x) {
         attempt_next(x);
 }
 
+/* Whether its client is still there matters to a call that takes longer; a look costs the others
+ * two system calls' worth. */
+#define WATCH_PEER_US 20000
+
 struct due {
-    int64_t total, silence, ping;
+    int64_t total, silence, ping, watch_peer;
 };
 
 static struct due due_times(const struct exchange *x, const struct conf *c) {
-    struct due d = {.ping = INT64_MAX};
+    struct due d = {.ping = INT64_MAX, .watch_peer = INT64_MAX};
+    if (!x->peer.events && !x->client_gone)
+        d.watch_peer = x->started_mono_us + WATCH_PEER_US;
     d.total = x->started_mono_us + c->upstream_total_timeout * 1000;
     if (x->finished || x->paused) /* it is the client's turn, who takes what was written */
         d.silence = x->wrote_mono_us + c->upstream_idle_timeout * 1000;
@@ -394,8 +400,11 @@ static struct due due_times(const struct exchange *x, const struct conf *c) {
 
 void attempt_arm(struct exchange *x) {
     struct due d = due_times(x, x->relay->conf());
-    int64_t at = d.total < d.silence ? d.total : d.silence;
-    poller_timer_set(x->relay->poller, &x->timer, at < d.ping ? at : d.ping);
+    int64_t at = d.total;
+    const int64_t others[] = {d.silence, d.ping, d.watch_peer};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        at = others[i] < at ? others[i] : at;
+    poller_timer_set(x->relay->poller, &x->timer, at);
 }
 
 static void on_timer(struct timer *t) {
@@ -412,6 +421,8 @@ static void on_timer(struct timer *t) {
         }
         return;
     }
+    if (now >= d.watch_peer)
+        poller_watch(x->relay->poller, &x->peer, EPOLLRDHUP);
     if (now >= d.ping)
         answer_ping(x);
     if (!x->closed)
@@ -438,7 +449,6 @@ void relay_start(struct relay *r, struct exchange *x) {
     x->peer = (struct watch){.fn = on_peer, .fd = x->conn.fd};
     x->timer.fn = on_timer;
     poller_soon_init(&x->flush, answer_flush);
-    poller_watch(r->poller, &x->peer, EPOLLRDHUP);
     attempt_next(x);
 }
 

@@ -30,6 +30,7 @@ struct journal {
     int64_t bytes, allocated, old_bytes;
     char *window; /* the segment's allocated end: what is written there is in the page cache */
     int64_t window_at, window_n;
+    int64_t touched; /* of the segment's bytes: their pages are there */
     int64_t n_open;
     struct list old;  /* of struct segment, oldest first */
     struct list open; /* of struct opened */
@@ -55,6 +56,19 @@ static void close_window(struct journal *j) {
     j->window = NULL;
 }
 
+/* The pages up to `end`, and some more, at once: a fault for each would take longer. Where the
+ * kernel can not do that, writing takes the faults. */
+static void touch(struct journal *j, int64_t end) {
+    if (end <= j->touched)
+        return;
+    int64_t from = j->touched, most = j->window_at + j->window_n;
+    int64_t to = (end + WINDOW_STEP - 1) / WINDOW_STEP * WINDOW_STEP;
+    j->touched = to < most ? to : most;
+#ifdef MADV_POPULATE_WRITE
+    madvise(j->window + (from - j->window_at), (size_t)(j->touched - from), MADV_POPULATE_WRITE);
+#endif
+}
+
 /* Where the next `n` bytes go; NULL when there is no room for them. */
 static char *next_bytes(struct journal *j, int64_t n) {
     if (j->bytes + n > j->allocated && !make_room(j, j->fd, j->bytes, n, &j->allocated))
@@ -68,7 +82,9 @@ static char *next_bytes(struct journal *j, int64_t n) {
         if (p == MAP_FAILED)
             return NULL;
         j->window = p;
+        j->touched = j->window_at;
     }
+    touch(j, j->bytes + n);
     return j->window + (j->bytes - j->window_at);
 }
 

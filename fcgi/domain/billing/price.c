@@ -6,39 +6,52 @@ __extension__ typedef unsigned __int128 u128;
  * 384 bits hold every input exactly, so that one rounding at the very end is the only one. */
 #define LIMBS 6
 struct wide {
+    size_t n;          /* limbs in use, the others are not set: most products need two or three */
     uint64_t w[LIMBS]; /* little endian */
 };
 
-static struct wide wide_of(int64_t v) {
-    return (struct wide){{v > 0 ? (uint64_t)v : 0}};
+static struct wide wide_of(u128 v) {
+    return (struct wide){.n = v >> 64 ? 2 : 1, .w = {(uint64_t)v, (uint64_t)(v >> 64)}};
+}
+
+static int64_t not_negative(int64_t v) {
+    return v > 0 ? v : 0;
+}
+
+static void push_limb(struct wide *x, uint64_t limb) {
+    if (!limb)
+        return;
+    must(x->n < LIMBS);
+    x->w[x->n++] = limb;
 }
 
 static void multiply(struct wide *x, int64_t by) {
-    uint64_t factor = by > 0 ? (uint64_t)by : 0, carry = 0;
-    for (size_t i = 0; i < LIMBS; i++) {
+    uint64_t factor = (uint64_t)not_negative(by), carry = 0;
+    for (size_t i = 0; i < x->n; i++) {
         u128 t = (u128)x->w[i] * factor + carry;
         x->w[i] = (uint64_t)t;
         carry = (uint64_t)(t >> 64);
     }
-    must(carry == 0);
+    push_limb(x, carry);
 }
 
 static void add(struct wide *x, const struct wide *y) {
     uint64_t carry = 0;
-    for (size_t i = 0; i < LIMBS; i++) {
-        u128 t = (u128)x->w[i] + y->w[i] + carry;
+    while (x->n < y->n)
+        x->w[x->n++] = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        u128 t = (u128)x->w[i] + (i < y->n ? y->w[i] : 0) + carry;
         x->w[i] = (uint64_t)t;
         carry = (uint64_t)(t >> 64);
     }
-    must(carry == 0);
+    push_limb(x, carry);
 }
 
 static void divide(struct wide *x, uint64_t by) {
     u128 rest = 0;
-    size_t n = LIMBS;
-    while (n && !x->w[n - 1])
-        n--;
-    for (size_t i = n; i-- > 0;) {
+    while (x->n && !x->w[x->n - 1])
+        x->n--;
+    for (size_t i = x->n; i-- > 0;) {
         u128 t = rest << 64 | x->w[i];
         x->w[i] = (uint64_t)(t / by);
         rest = t % by;
@@ -47,20 +60,17 @@ static void divide(struct wide *x, uint64_t by) {
 
 static bool is_zero(const struct wide *x) {
     uint64_t any = 0;
-    for (size_t i = 0; i < LIMBS; i++)
+    for (size_t i = 0; i < x->n; i++)
         any |= x->w[i];
     return any == 0;
 }
 
 static int64_t saturated(const struct wide *x) {
-    for (size_t i = 1; i < LIMBS; i++)
+    for (size_t i = 1; i < x->n; i++)
         if (x->w[i])
             return PRICE_MAX_QUOTA;
-    return x->w[0] > (uint64_t)PRICE_MAX_QUOTA ? PRICE_MAX_QUOTA : (int64_t)x->w[0];
-}
-
-static int64_t not_negative(int64_t v) {
-    return v > 0 ? v : 0;
+    uint64_t least = x->n ? x->w[0] : 0;
+    return least > (uint64_t)PRICE_MAX_QUOTA ? PRICE_MAX_QUOTA : (int64_t)least;
 }
 
 static int64_t less(int64_t from, int64_t part) {
@@ -108,7 +118,7 @@ static size_t lines_of(const struct price *p, const struct usage *u, struct pric
 
 /* A line's exact worth, scaled by RATIO_ONE to the fourth. */
 static struct wide worth(const struct price *p, ratio group, const struct price_line *l) {
-    struct wide x = wide_of(l->count);
+    struct wide x = wide_of((u128)not_negative(l->count));
     multiply(&x, l->ratio_a);
     multiply(&x, l->ratio_b);
     if (l->part == PRICE_PART_CALL || l->part == PRICE_PART_SEARCH) {
@@ -136,9 +146,7 @@ int64_t price_cost(const struct price *p, ratio group_ratio, const struct usage 
     }
     if (is_zero(&sum))
         return 0;
-    struct wide half = wide_of(RATIO_ONE / 2);
-    for (int i = 0; i < 3; i++)
-        multiply(&half, RATIO_ONE);
+    const struct wide half = wide_of((u128)RATIO_ONE * RATIO_ONE * RATIO_ONE * (RATIO_ONE / 2));
     add(&sum, &half);
     unscale(&sum);
     int64_t quota = saturated(&sum);
