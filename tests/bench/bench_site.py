@@ -90,9 +90,12 @@ class Site:
         self.provider = self.nginx()
         self.proxy = self.mod_proxy(self.provider)
 
-    def run(self, argv, port, env=None):
+    def start_process(self, argv, env=None):
         with open(f"{self.dir}/{os.path.basename(argv[0])}.err", "a", encoding="utf-8") as err:
             self.processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=err, **OWN_SHARE))
+
+    def run(self, argv, port, env=None):
+        self.start_process(argv, env)
         for _ in range(200):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:

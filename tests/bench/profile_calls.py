@@ -1,7 +1,7 @@
 """profile_calls.py - `bench profile`: instructions a metered request takes, by part and function, held to budget.json.
 
 One thread does all of a call; what it does in the loop's rounds, or starts in the loop's stead, is the loop's part, the rest the front's.
-The writer's and the ledger's are threads. One worker runs under callgrind and answers a fixed number of calls on one connection, with the plainest variants of libc's
+The ledger is a thread of its own. One worker runs under callgrind and answers a fixed number of calls on one connection, with the plainest variants of libc's
 functions, so that neither the machine's other work nor its processor counts and the budget can be narrow: a thread that needs
 5 % more fails, and so does one that needs 5 % less, until the table says so. Each thread's share by floor stands beside it.
 """
@@ -20,7 +20,7 @@ WARM_UP, CALLS = "200x", "1000x"
 BASELINE = ",".join(f"-{f}" for f in ("AVX2", "AVX", "AVX_Fast_Unaligned_Load", "BMI1", "BMI2", "ERMS", "FSRM", "LZCNT", "MOVBE", "POPCNT", "RTM",
                                       "SSE4_1", "SSE4_2", "SSSE3", "Fast_Unaligned_Copy", "Prefer_No_VZEROUPPER"))
 FLOORS = ("util", "door", "domain", "relay", "api", "app")
-THREADS = {"front": "front_main", "writer": "writer_main", "ledger": "ledger_run"}
+THREADS = {"front": "front_main", "ledger": "ledger_run"}
 LOOP = ("loop_round", "loop_hand_over")  # called by the front's part only
 
 

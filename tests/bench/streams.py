@@ -55,7 +55,7 @@ def first_events(program, site, args, ends, model):
     added = {name: ms - p50["direct"] for name, ms in p50.items()}
     print("first event of a stream, one at a time")
     for name in times:
-        print(f"  {name:10}p50 {p50[name]:.2f} ms, added {added[name]:.2f} ms", flush=True)
+        print(f"  {name:12}p50 {p50[name]:.2f} ms, added {added[name]:.2f} ms", flush=True)
     return {"p50_ms": p50, "added_p50_ms": added, "ok": added["gateway"] <= TARGET_FIRST_MS}
 
 
@@ -83,11 +83,11 @@ def measure(program, site, args, way, model, n):
 
 def show(name, row, direct):
     if row is None or direct is None:
-        print(f"  {name:10}  streams broke or did not all begin", flush=True)
+        print(f"  {name:12}  streams broke or did not all begin", flush=True)
         return
     costs = "; ".join(f"{g} {row[g]['cpu_us_per_event']:.1f} us an event, {row[g]['kib_per_stream']:.1f} KiB a stream"
                       for g in ("worker", "web server") if g in row)
-    print(f"  {name:10}{row['events_per_s']:10.0f}/s  added p50 {row['p50_ms'] - direct['p50_ms']:.2f}  p99 {row['p99_ms'] - direct['p99_ms']:.2f}"
+    print(f"  {name:12}{row['events_per_s']:10.0f}/s  added p50 {row['p50_ms'] - direct['p50_ms']:.2f}  p99 {row['p99_ms'] - direct['p99_ms']:.2f}"
           f"  max {row['max_ms']:.1f} ms  {costs}", flush=True)
 
 
@@ -104,10 +104,28 @@ def middle(rows):
     return {k: one(k, [r[k] for r in rows]) for k in rows[0]}
 
 
+def start_hop(site, program, provider, name):
+    """As many as the gateway has workers, behind a lighttpd of their own."""
+    port, where = free_port(), f"{site.dir}/{name}"
+    os.makedirs(where)
+    sockets = [f"{where}/{i}" for i in range(site.workers)]
+    pids = []
+    for socket in sockets:
+        site.start_process([program, socket, str(provider)])
+        pids.append(site.processes[-1].pid)
+    hosts = ", ".join(f'("socket" => "{s}", "check-local" => "disable", "disable-time" => 0)' for s in sockets)
+    with open(f"{where}/conf", "w", encoding="utf-8") as f:
+        f.write(f'server.modules = ("mod_fastcgi")\nserver.document-root = "{where}"\nserver.bind = "127.0.0.1"\nserver.port = {port}\n'
+                f'server.max-fds = 16384\nserver.max-connections = 8000\nserver.listen-backlog = 4096\nserver.errorlog = "{where}/log"\n'
+                f'server.stream-response-body = 1\nfastcgi.server = ("/v1/" => ({hosts}))\n')
+    site.run(["lighttpd", "-D", "-f", f"{where}/conf"], port)
+    return port, "none", "", {"worker": pids, "web server": [site.processes[-1].pid]}
+
+
 class Ends:
     """A provider of so many events a second a stream, and the ways to it."""
 
-    def __init__(self, site, program, rate):
+    def __init__(self, site, program, hop, rate):
         self.rate, provider = rate, free_port()
         site.run([program, "provider", str(provider), str(rate)], provider)
         site.channel(f"streams-{rate}", f"stream-{rate}", provider)
@@ -118,6 +136,7 @@ class Ends:
         self.ways = {
             "direct": (provider, "none", "", {}),
             "mod_proxy": (proxy, "none", "", {"web server": [proxy_pid]}),
+            "FastCGI hop": start_hop(site, hop, provider, f"stream-hop-{rate}"),
             "gateway": (site.port, site.vars["TOLLGATE_API_KEY"], "", {"worker": site.worker_pids(), "web server": web}),
         }
         self.provider = provider
@@ -148,13 +167,14 @@ def holds(rows):
 def run(args):
     result = {"section": "streams", "title": "Delay of an event, p99 in ms", "bars": [], "machine_load": load_average(), "runs": [], "ok": True}
     with Site(args) as site:
-        program, ends = f"{site.dir}/streams", {}
-        subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", program, f"{HERE}/streams.c", "-luring"], check=True)
-        e = ends[20] = Ends(site, program, 20)
+        program, hop, ends = f"{site.dir}/streams", f"{site.dir}/hop", {}
+        for binary in (program, hop):
+            subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", binary, f"{HERE}/{os.path.basename(binary)}.c", "-luring"], check=True)
+        e = ends[20] = Ends(site, program, hop, 20)
         result["first_event"] = first_events(program, site, args, e, "stream-20")
         result["ok"] &= result["first_event"]["ok"]
         for n, rate in [c for c in CELLS if c[0] in args.stream_counts]:
-            e = ends[rate] = ends.get(rate) or Ends(site, program, rate)
+            e = ends[rate] = ends.get(rate) or Ends(site, program, hop, rate)
             rounds = {name: [] for name in e.ways}
             for _ in range(args.rounds):
                 for name, way in e.ways.items():
