@@ -17,10 +17,12 @@ struct fcgi_conn {
     struct buf
         tail;      /* framed bytes that wait for the next write, or that the socket did not take */
     size_t record; /* 1 + where in tail the record begins that fcgi_queue may lengthen, 0 = none */
-    bool blocked;  /* the socket takes no more */
-    bool ended;    /* the end record is sent or in tail */
-    int status;    /* HTTP status of the answer, for who counts; the writer sets it */
-    void *request; /* FCGX_Request until fcgi_release */
+    struct buf last;  /* of fcgi_send_end_taking: it follows the tail */
+    size_t last_sent; /* bytes of it, framed and with the end record, that are written */
+    bool blocked;     /* the socket takes no more */
+    bool ended;       /* the end record is sent, in tail, or behind last */
+    int status;       /* HTTP status of the answer, for who counts; the writer sets it */
+    void *request;    /* FCGX_Request until fcgi_release */
 };
 
 /* Once in main before threads; leaves SIGPIPE and SIGUSR1 ignored. */
@@ -65,7 +67,10 @@ size_t fcgi_queue(struct fcgi_conn *c, struct str p);
 must_use bool fcgi_send(struct fcgi_conn *c, struct str p);
 /* p, then the end of the request, in one write where possible. */
 must_use bool fcgi_send_end(struct fcgi_conn *c, struct str p);
-/* Writes more of the tail. False when the web server has closed. */
+/* The same for much: takes the bytes over instead of copying what the socket does not take, and
+ * gives them to spare.h in the end. */
+must_use bool fcgi_send_end_taking(struct fcgi_conn *c, struct buf *p);
+/* Writes more of what waits. False when the web server has closed. */
 must_use bool fcgi_flush(struct fcgi_conn *c);
 /* The same in two steps, for ring_write: what is to be written, and what came of it (bytes or
  * -errno; false when the web server has closed). Nothing may be queued or sent between them. */
@@ -76,7 +81,7 @@ size_t fcgi_pending(const struct fcgi_conn *c);
 /* True when the web server has not yet read all that was written to fd; false when that cannot be
  * told, or fd is somebody else's by now. */
 bool fcgi_untaken(int fd);
-/* Blocks until the tail is written, at most timeout_ms. Front threads only. */
+/* Blocks until what waits is written, at most timeout_ms. Front threads only. */
 must_use bool fcgi_wait(struct fcgi_conn *c, int timeout_ms);
 /* Plain close (also of a connection that was not answered: the web server then makes a 5xx or cuts
  * the client off). */

@@ -6,6 +6,7 @@
 #include "util/clock.h"
 #include "util/counter.h"
 #include "util/log.h"
+#include "util/spare.h"
 
 #include <sys/epoll.h>
 
@@ -95,6 +96,19 @@ static bool is_json(struct str type) {
     return str_ieq(media, STR("application/json")) || str_ends(media, STR("+json"));
 }
 
+/* A block that is used again for an answer that is, or grows, large: fresh pages cost as much as
+ * reading what goes into them. n: of the whole answer; not known (-1), or too large to be held, is
+ * left to growing. */
+static void hold_room(struct exchange *x, int64_t n) {
+    if (n < SPARE_BYTES_MIN || n > WHOLE_MAX || (size_t)n < x->held.cap)
+        return;
+    struct buf old = x->held;
+    buf_init(&x->held, old.max);
+    buf_adopt(&x->held, spare_take(WHOLE_MAX + 1), WHOLE_MAX + 1);
+    buf_str(&x->held, buf_view(&old));
+    buf_free(&old);
+}
+
 void answer_head(struct exchange *x, const struct http_head *head) {
     x->content_type = arena_str(&x->mem, head->content_type);
     if (x->service) {
@@ -110,6 +124,7 @@ void answer_head(struct exchange *x, const struct http_head *head) {
     } else if (is_json(head->content_type)) {
         x->mode = ANSWER_WHOLE;
         x->scan.textless = true;
+        hold_room(x, head->content_length);
     } else {
         x->mode = ANSWER_BYTES;
     }
@@ -191,6 +206,7 @@ static enum http_flow take_whole(struct exchange *x, struct str p) {
     scan_feed(&x->scan, p);
     if (!hold)
         return take_bytes(x, p);
+    hold_room(x, (int64_t)(x->held.n + p.n));
     buf_str(&x->held, p);
     return HTTP_TAKEN;
 }
@@ -433,19 +449,33 @@ static void release(struct exchange *x) {
     poller_bury(r->poller, x);
 }
 
-/* Sends the last bytes with the end record; the exchange lives on while they wait. */
-static void finish(struct exchange *x, struct str last) {
+static void begin_finish(struct exchange *x, size_t n_last) {
     x->finished = true;
     answer_ungather(x); /* the last write takes it along */
     exchange_drop_body(x);
-    counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)last.n);
-    if (x->client_gone || !fcgi_send_end(&x->conn, last) || !fcgi_pending(&x->conn)) {
+    counter_add_at(COUNTER_BYTES, COUNTER_WAY_TO_CLIENT, 0, (int64_t)n_last);
+}
+
+/* The exchange lives on while its last bytes wait. */
+static void end_finish(struct exchange *x, bool sent) {
+    if (!sent || !fcgi_pending(&x->conn)) {
         release(x);
         return;
     }
     x->wrote_mono_us = x->relay->poller->now_us;
     watch_peer(x);
     attempt_arm(x);
+}
+
+/* Sends the last bytes with the end record. */
+static void finish(struct exchange *x, struct str last) {
+    begin_finish(x, last.n);
+    end_finish(x, !x->client_gone && fcgi_send_end(&x->conn, last));
+}
+
+static void finish_with_held(struct exchange *x) {
+    begin_finish(x, x->held.n);
+    end_finish(x, !x->client_gone && fcgi_send_end_taking(&x->conn, &x->held));
 }
 
 void answer_end(struct exchange *x, enum end_reason end) {
@@ -473,7 +503,7 @@ static void complete_whole(struct exchange *x) {
     head_end(out);
     if (x->held.n >= GATHER_MAX) { /* too much to copy */
         fcgi_queue(&x->conn, buf_view(out));
-        finish(x, buf_view(&x->held));
+        finish_with_held(x);
         return;
     }
     buf_str(out, buf_view(&x->held));

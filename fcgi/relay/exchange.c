@@ -36,7 +36,7 @@ void exchange_free(struct exchange **xp) {
         return;
     must(!x->hold && !x->call);
     exchange_drop_body(x);
-    buf_free(&x->held);
+    spare_give_buf(&x->held);
     sse_free(&x->sse);
     caller_unref(&x->caller);
     catalog_unref(&x->catalog);

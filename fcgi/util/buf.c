@@ -13,6 +13,14 @@ void buf_free(struct buf *b) {
     *b = BUF(b->max);
 }
 
+void buf_adopt(struct buf *b, void *block, size_t cap) {
+    must(!b->n && cap);
+    free(b->p);
+    b->p = block;
+    b->p[0] = '\0';
+    b->cap = cap;
+}
+
 void buf_clear(struct buf *b) {
     b->n = 0;
     b->failed = false;

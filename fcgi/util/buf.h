@@ -41,6 +41,9 @@ void buf_hex(struct buf *b, const void *p, size_t n);
 /* s percent-encoded (RFC 3986 unreserved kept). */
 void buf_url(struct buf *b, struct str s);
 
+/* b, which is empty, uses this block of malloc's, cap bytes long. */
+void buf_adopt(struct buf *b, void *block, size_t cap);
+
 struct str buf_view(const struct buf *b);
 /* Hands the malloc'ed, NUL-terminated bytes to the caller and leaves b empty. */
 char *buf_take(struct buf *b);

@@ -1,6 +1,7 @@
 #include "util/memory.h"
 
 #include "util/clock.h"
+#include "util/spare.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -60,6 +61,8 @@ bool memory_due(bool busy) {
 }
 
 void memory_give_back(bool busy) {
+    if (!busy)
+        spare_free_all();
     malloc_trim(0);
     given.at_ms = clock_mono_ms();
     if (!busy)

@@ -53,6 +53,11 @@ void spare_give(void *block) {
         free(block);
 }
 
+void spare_give_buf(struct buf *b) {
+    spare_give(b->p);
+    *b = BUF(b->max);
+}
+
 size_t spare_bytes(void) {
     LOCKED(&kept.lock);
     return kept.bytes;

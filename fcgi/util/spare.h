@@ -6,16 +6,18 @@
  */
 #pragma once
 
-#include "util/base.h"
+#include "util/buf.h"
 
-#define SPARE_BLOCKS 4
+#define SPARE_BLOCKS 16
 #define SPARE_BYTES_MIN (256u << 10) /* smaller ones are left to malloc */
-#define SPARE_BYTES_MAX (4u << 20)   /* of all that is kept */
+#define SPARE_BYTES_MAX (16u << 20)  /* of all that is kept, until the worker rests */
 
 /* At least n bytes, not cleared; never NULL. */
 void *spare_take(size_t n);
 /* Keeps the block for the next spare_take, or frees it. NULL is fine. */
 void spare_give(void *block);
+/* The same with what b holds; b is empty then. */
+void spare_give_buf(struct buf *b);
 /* Bytes kept now. */
 size_t spare_bytes(void);
 /* Frees what is kept. */

@@ -82,6 +82,85 @@ static void answers_of_any_size_arrive_whole(void **state) {
     }
 }
 
+static struct buf pattern(size_t n) {
+    struct buf b = BUF(8u << 20);
+    for (size_t i = 0; i < n; i++)
+        buf_putc(&b, (char)(i * 31 % 251));
+    return b;
+}
+
+/* All that c still has to write. */
+static void flush_all(struct fcgi_conn *c, int peer, struct buf *in) {
+    while (fcgi_pending(c)) {
+        drain(peer, in);
+        assert_true(fcgi_flush(c));
+    }
+    drain(peer, in);
+}
+
+static void what_is_taken_over_follows_what_was_queued(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 65527, 65528, 65529, 131056, 131057, 1 << 20, 5000000};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        for (int small = 0; small < 2; small++) {
+            int peer, few = 1;
+            struct fcgi_conn c = pair(&peer);
+            struct buf last = pattern(sizes[i]), whole AUTO(buf_free) = pattern(sizes[i]),
+                       in AUTO(buf_free) = BUF(16u << 20), got AUTO(buf_free) = BUF(8u << 20);
+            if (small)
+                setsockopt(c.fd, SOL_SOCKET, SO_SNDBUF, &few, sizeof few);
+            fcgi_queue(&c, STR("head"));
+            assert_true(fcgi_send_end_taking(&c, &last));
+            assert_null(last.p);
+            assert_int_equal(fcgi_pending(&c) > 0, sizes[i] > (small ? 8000 : 500000));
+            flush_all(&c, peer, &in);
+            assert_true(unframe(buf_view(&in), &got));
+            assert_int_equal(got.n, 4 + whole.n);
+            assert_memory_equal(got.p, "head", 4);
+            assert_memory_equal(got.p + 4, whole.p, whole.n);
+            assert_null(c.last.p);
+            fcgi_close(&c);
+            close(peer);
+        }
+}
+
+/* A write may end anywhere, also within a record's head and within the end records. */
+static void a_write_goes_on_where_the_last_one_ended(void **state) {
+    (void)state;
+    const size_t n = 2 * 65528 + 7, all = n + 3 * 8 + 24;
+    struct buf framed AUTO(buf_free) = BUF(1u << 20);
+    for (size_t at = 0;
+         at<all; at += at % 65536> 40 && at % 65536 < 65500 && at < 2 * 65536 ? 997 : 1) {
+        int peer;
+        struct fcgi_conn c = pair(&peer);
+        struct buf in AUTO(buf_free) = BUF(1u << 20);
+        c.last = pattern(n);
+        c.last_sent = at;
+        c.ended = c.blocked = true;
+        assert_int_equal(fcgi_pending(&c), all - at);
+        flush_all(&c, peer, &in);
+        if (!at)
+            buf_str(&framed, buf_view(&in));
+        assert_int_equal(in.n, all - at);
+        assert_memory_equal(in.p, framed.p + at, in.n);
+        fcgi_close(&c);
+        close(peer);
+    }
+}
+
+static void who_leaves_during_what_was_taken_over_is_noticed(void **state) {
+    (void)state;
+    int peer;
+    struct fcgi_conn c = pair(&peer);
+    struct buf last = pattern(3000000);
+    assert_true(fcgi_send_end_taking(&c, &last));
+    assert_true(fcgi_pending(&c) > 0);
+    assert_false(fcgi_wait(&c, 20));
+    close(peer);
+    assert_false(fcgi_flush(&c));
+    fcgi_close(&c); /* frees it */
+}
+
 static void what_is_queued_leaves_in_one_write_and_in_order(void **state) {
     (void)state;
     static const size_t sizes[] = {1, 200, 65528, 70000, 3, 0, 140000};
@@ -293,6 +372,9 @@ int main(void) {
         cmocka_unit_test(accepting_does_not_wait),
         cmocka_unit_test(a_body_survives_signals),
         cmocka_unit_test(answers_of_any_size_arrive_whole),
+        cmocka_unit_test(what_is_taken_over_follows_what_was_queued),
+        cmocka_unit_test(a_write_goes_on_where_the_last_one_ended),
+        cmocka_unit_test(who_leaves_during_what_was_taken_over_is_noticed),
         cmocka_unit_test(what_is_queued_leaves_in_one_write_and_in_order),
         cmocka_unit_test(a_web_server_that_left_is_noticed),
         cmocka_unit_test(a_full_socket_never_blocks),
