@@ -13,14 +13,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define RECORD_MAX 65528 /* the largest content that needs no padding */
 #define TAIL_MAX (128u << 20)
 #define QUICK_BODY (64 << 10) /* is there already: the web server sends it with the request */
 #define IMPATIENCE_MS 1       /* who has not sent all by then is waited for: wait_begins() */
@@ -28,7 +26,7 @@
 
 #define PEEK 8192 /* as much as libfcgi reads at once */
 
-enum { FCGI_END = 3, FCGI_PARAMS = 4, FCGI_IN = 5, FCGI_OUT = 6 };
+enum { FCGI_PARAMS = 4, FCGI_IN = 5 };
 
 void fcgi_library_init(void) {
     must(FCGX_Init() == 0);
@@ -139,10 +137,11 @@ enum arrived { ARRIVED_NOTHING, ARRIVED_PART, ARRIVED_PARAMS, ARRIVED_ALL };
 
 /* How much of the request is there: what is there is read without a wait, and needs no time limit,
  * which would be a system call each. */
-static enum arrived look(int fd) {
+static enum arrived look(int fd, struct fcgi_ahead *ahead) {
     unsigned char b[PEEK];
     ssize_t n = recv(fd, b, sizeof b, MSG_PEEK | MSG_DONTWAIT);
     enum arrived have = n > 0 ? ARRIVED_PART : ARRIVED_NOTHING;
+    bool first = true;
     for (size_t at = 0; n > 0 && at + 8 <= (size_t)n;) {
         const unsigned char *h = b + at;
         size_t length = (size_t)h[4] << 8 | h[5];
@@ -150,23 +149,27 @@ static enum arrived look(int fd) {
             have = ARRIVED_PARAMS;
         if (h[1] == FCGI_IN && !length && have == ARRIVED_PARAMS)
             return ARRIVED_ALL;
+        size_t seen = (size_t)n - at - 8;
+        if (h[1] == FCGI_IN && first && n == PEEK && have == ARRIVED_PARAMS && seen < length)
+            *ahead = (struct fcgi_ahead){(uint16_t)seen, (uint16_t)(length - seen), h[6]};
+        first &= h[1] != FCGI_IN;
         at += 8 + length + h[6];
     }
     return have;
 }
 
-static enum arrived await_request(int fd) {
+static enum arrived await_request(int fd, struct fcgi_ahead *ahead) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    enum arrived have = look(fd);
+    enum arrived have = look(fd, ahead);
     if (have != ARRIVED_NOTHING)
         return have;
-    return poll(&p, 1, IMPATIENCE_MS) > 0 ? look(fd) : ARRIVED_NOTHING;
+    return poll(&p, 1, IMPATIENCE_MS) > 0 ? look(fd, ahead) : ARRIVED_NOTHING;
 }
 
 /* The parameters of the request on fd. libfcgi would accept by itself, and then wait for ever for
  * who says nothing. */
-static bool read_request(FCGX_Request *r, int fd) {
-    enum arrived have = await_request(fd);
+static bool read_request(FCGX_Request *r, int fd, struct fcgi_ahead *ahead) {
+    enum arrived have = await_request(fd, ahead);
     if (have < ARRIVED_PARAMS) {
         wait_begins();
         set_read_timeout(fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
@@ -187,13 +190,17 @@ bool fcgi_accept(int listen_fd, struct fcgi_conn *c) {
         return false;
     FCGX_Request *r = base_alloc(sizeof *r);
     must(FCGX_InitRequest(r, listen_fd, 0) == 0);
-    if (!read_request(r, fd)) {
+    struct fcgi_ahead ahead = {0};
+    if (!read_request(r, fd, &ahead)) {
         FCGX_Free(r, 1);
         free(r);
         return false;
     }
-    *c = (struct fcgi_conn){
-        .fd = fd, .id = (uint16_t)r->requestId, .tail = BUF(TAIL_MAX), .request = r};
+    *c = (struct fcgi_conn){.fd = fd,
+                            .id = (uint16_t)r->requestId,
+                            .ahead = ahead,
+                            .tail = BUF(TAIL_MAX),
+                            .request = r};
     return true;
 }
 
@@ -215,19 +222,33 @@ static enum err judge_pace(const struct body *b, const struct fcgi_body_rule *ru
     return OK;
 }
 
+/* Where the next n bytes of the body go; NULL when it is larger than it may be, and they are
+ * dropped. */
+static char *body_room(struct body *b, size_t n, const struct fcgi_body_rule *rule) {
+    if ((int64_t)(b->total + n) > rule->max)
+        return NULL;
+    if (b->n + n + 1 > b->cap) {
+        b->cap = b->cap * 2 > b->n + n + 1 ? b->cap * 2 : b->n + n + 1;
+        b->p = base_realloc(b->p, b->cap);
+    }
+    return b->p + b->n;
+}
+
+static void body_got(struct body *b, size_t n, bool kept) {
+    b->total += n;
+    if (!kept)
+        return;
+    b->n += n;
+    b->p[b->n] = '\0';
+}
+
 /* Takes what the stream has buffered. */
 static enum err take_buffered(FCGX_Stream *in, struct body *b, const struct fcgi_body_rule *rule) {
     size_t have = (size_t)(in->stop - in->rdNext);
-    b->total += have;
-    if ((int64_t)b->total <= rule->max) {
-        if (b->n + have + 1 > b->cap) {
-            b->cap = b->cap * 2 > b->n + have + 1 ? b->cap * 2 : b->n + have + 1;
-            b->p = base_realloc(b->p, b->cap);
-        }
-        memcpy(b->p + b->n, in->rdNext, have);
-        b->n += have;
-        b->p[b->n] = '\0';
-    }
+    char *to = body_room(b, have, rule);
+    if (to)
+        memcpy(to, in->rdNext, have);
+    body_got(b, have, to);
     in->rdNext = in->stop;
     return judge_pace(b, rule);
 }
@@ -248,24 +269,90 @@ static bool was_interrupted(FCGX_Stream *in, int fd) {
     return true;
 }
 
-static enum err read_stream(FCGX_Stream *in, int fd, struct body *b,
+/* --- a large body, read past libfcgi, which reads 8 KiB at a time and then copies ------------- */
+
+#define HEAD_N 8
+#define DROPPED_AT_ONCE 16384
+
+struct body_reader {
+    int fd;
+    uint16_t id;
+    size_t left; /* of the record; then its padding and the next one's head follow: */
+    size_t padding, behind_n;
+    unsigned char behind[UINT8_MAX + HEAD_N];
+};
+
+/* What recvmsg returns. Of what is dropped no more than fits. */
+static ssize_t read_record(struct body_reader *r, struct body *b,
+                           const struct fcgi_body_rule *rule) {
+    char dropped[DROPPED_AT_ONCE], *to = body_room(b, r->left, rule);
+    size_t want = to || r->left < sizeof dropped ? r->left : sizeof dropped;
+    size_t behind = want == r->left ? r->padding + HEAD_N - r->behind_n : 0;
+    struct iovec v[] = {{to ? to : dropped, want}, {r->behind + r->behind_n, behind}};
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = ARRAY_LEN(v)};
+    ssize_t n = recvmsg(r->fd, &m, 0);
+    if (n > 0) {
+        size_t content = (size_t)n < want ? (size_t)n : want;
+        body_got(b, content, to);
+        r->left -= content;
+        r->behind_n += (size_t)n - content;
+    }
+    return n;
+}
+
+/* The next record begins. False: it is none of this body. */
+static bool next_record(struct body_reader *r) {
+    const unsigned char *h = r->behind + r->padding;
+    r->left = (size_t)h[4] << 8 | h[5];
+    r->padding = h[6];
+    r->behind_n = 0;
+    return h[0] == 1 && h[1] == FCGI_IN && (h[2] << 8 | h[3]) == r->id;
+}
+
+static enum err read_past(struct fcgi_conn *c, struct body *b, const struct fcgi_body_rule *rule) {
+    struct body_reader r = {
+        .fd = c->fd, .id = c->id, .left = c->ahead.left, .padding = c->ahead.padding};
+    for (;;) {
+        ssize_t n = read_record(&r, b, rule);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return ERR_CLIENT_GONE;
+        if (n < 0 && errno == EAGAIN) {
+            wait_begins();
+            set_read_timeout(c->fd, (struct timeval){.tv_sec = READ_STEP_TIMEOUT_S});
+        }
+        enum err e = judge_pace(b, rule);
+        if (e)
+            return e;
+        if (r.left || r.behind_n < r.padding + HEAD_N)
+            continue;
+        if (!next_record(&r))
+            return ERR_CLIENT_GONE;
+        if (!r.left)
+            return OK;
+    }
+}
+
+static enum err read_stream(struct fcgi_conn *c, struct body *b,
                             const struct fcgi_body_rule *rule) {
+    FCGX_Stream *in = ((FCGX_Request *)c->request)->in;
     for (;;) {
         /* one byte makes libfcgi do exactly one fill; the rest of it is taken from the buffer */
-        int c = FCGX_GetChar(in);
-        bool silent = c == EOF && was_interrupted(in, fd);
-        if (c == EOF && !silent)
+        int got = FCGX_GetChar(in);
+        bool silent = got == EOF && was_interrupted(in, c->fd);
+        if (got == EOF && !silent)
             return FCGX_GetError(in) ? ERR_CLIENT_GONE : OK;
         in->rdNext -= !silent;
         enum err e = silent ? judge_pace(b, rule) : take_buffered(in, b, rule);
         if (e)
             return e;
+        if (c->ahead.left && b->total == c->ahead.body)
+            return read_past(c, b, rule);
+        c->ahead.left = 0; /* libfcgi has read something else than was looked at */
     }
 }
 
 enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi_body_rule *rule,
                         char **body, size_t *n) {
-    FCGX_Request *r = c->request;
     if (declared < 0 || declared > QUICK_BODY)
         wait_begins();
     struct body b = {.started_ms = clock_mono_ms()};
@@ -275,7 +362,7 @@ enum err fcgi_read_body(struct fcgi_conn *c, int64_t declared, const struct fcgi
         b.cap = (size_t)declared + 1;
         b.p = spare_take(b.cap);
     }
-    enum err e = read_stream(r->in, r->ipcFd, &b, rule);
+    enum err e = read_stream(c, &b, rule);
     if (!e && (int64_t)b.total > rule->max)
         e = ERR_BODY_TOO_LARGE;
     if (!e && declared >= 0 && (int64_t)b.total != declared)
@@ -297,226 +384,4 @@ void fcgi_release(struct fcgi_conn *c) {
     FCGX_Free(r, 0);
     free(r);
     c->request = NULL;
-}
-
-static void header(unsigned char h[8], int type, uint16_t id, size_t n) {
-    h[0] = 1;
-    h[1] = (unsigned char)type;
-    h[2] = (unsigned char)(id >> 8);
-    h[3] = (unsigned char)id;
-    h[4] = (unsigned char)(n >> 8);
-    h[5] = (unsigned char)n;
-    h[6] = h[7] = 0;
-}
-
-#define CLOSING 24 /* the output's end, and the request's */
-
-static void write_closing(const struct fcgi_conn *c, unsigned char to[CLOSING]) {
-    header(to, FCGI_OUT, c->id, 0);
-    header(to + 8, FCGI_END, c->id, 8);
-    memset(to + 16, 0, 8);
-}
-
-/* The first n bytes of the tail are written. */
-static void drop_written(struct fcgi_conn *c, size_t n) {
-    if (n == c->tail.n)
-        buf_free(&c->tail); /* idle streams keep no buffer */
-    else
-        buf_drop(&c->tail, n);
-    c->record = 0;
-}
-
-/* Writes what waits and then the vector, which begins with room for what waits; what the socket
- * does not take is the tail. */
-static bool write_vector(struct fcgi_conn *c, struct iovec *v, size_t nv) {
-    ssize_t wrote = 0;
-    v[0] = (struct iovec){c->tail.p, c->tail.n};
-    if (!c->blocked) {
-        struct msghdr m = {.msg_iov = v, .msg_iovlen = nv};
-        wrote = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (wrote < 0 && errno != EAGAIN && errno != EINTR)
-            return false;
-    }
-    size_t skip = wrote > 0 ? (size_t)wrote : 0;
-    size_t old = skip < c->tail.n ? skip : c->tail.n;
-    drop_written(c, old);
-    skip -= old;
-    for (size_t i = 1; i < nv; i++) {
-        size_t cut = skip < v[i].iov_len ? skip : v[i].iov_len;
-        skip -= cut;
-        buf_put(&c->tail, (char *)v[i].iov_base + cut, v[i].iov_len - cut);
-    }
-    c->blocked = c->tail.n > 0;
-    return !c->tail.failed;
-}
-
-/* Frames p in records of RECORD_MAX; `end` adds the closing records to the last write. */
-static bool send_records(struct fcgi_conn *c, struct str p, bool end) {
-    unsigned char heads[16][8], closing[CLOSING];
-    write_closing(c, closing);
-    must(!c->ended);
-    c->ended = end;
-    do {
-        struct iovec v[2 * ARRAY_LEN(heads) + 2];
-        size_t nv = 1;
-        for (size_t i = 0; i < ARRAY_LEN(heads) && p.n; i++) {
-            size_t n = p.n < RECORD_MAX ? p.n : RECORD_MAX;
-            header(heads[i], FCGI_OUT, c->id, n);
-            v[nv++] = (struct iovec){heads[i], 8};
-            v[nv++] = (struct iovec){(void *)(uintptr_t)p.p, n};
-            p = str_from(p, n);
-        }
-        if (end && !p.n)
-            v[nv++] = (struct iovec){closing, sizeof closing};
-        if ((nv > 1 || c->tail.n) && !write_vector(c, v, nv))
-            return false;
-    } while (p.n);
-    return true;
-}
-
-size_t fcgi_queue(struct fcgi_conn *c, struct str p) {
-    must(!c->ended);
-    while (p.n) {
-        size_t have = c->record ? c->tail.n - (c->record - 1) - 8 : 0;
-        if (!c->record || have == RECORD_MAX) {
-            c->record = c->tail.n + 1;
-            have = 0;
-            buf_put(&c->tail, "\0\0\0\0\0\0\0", 8);
-        }
-        size_t n = p.n < RECORD_MAX - have ? p.n : RECORD_MAX - have;
-        buf_put(&c->tail, p.p, n);
-        if (c->tail.failed)
-            break;
-        header((unsigned char *)c->tail.p + c->record - 1, FCGI_OUT, c->id, have + n);
-        p = str_from(p, n);
-    }
-    return c->tail.n;
-}
-
-bool fcgi_send(struct fcgi_conn *c, struct str p) {
-    return send_records(c, p, false);
-}
-
-bool fcgi_send_end(struct fcgi_conn *c, struct str p) {
-    return send_records(c, p, true);
-}
-
-/* --- what was taken over: framed as it is written ----------------------------------------------
- */
-
-#define RECORD_ALL (8 + RECORD_MAX) /* with its head */
-#define LAST_PIECES 16              /* of a record each, in one write */
-
-static size_t last_size(const struct fcgi_conn *c) {
-    size_t records = (c->last.n + RECORD_MAX - 1) / RECORD_MAX;
-    return c->last.p ? c->last.n + 8 * records + CLOSING : 0;
-}
-
-/* What waits behind the tail. */
-static size_t last_left(const struct fcgi_conn *c) {
-    return last_size(c) - c->last_sent;
-}
-
-/* The pieces from `at` on, into v; heads is where they stand. Returns how many. */
-static size_t last_pieces(const struct fcgi_conn *c, struct iovec *v,
-                          unsigned char heads[LAST_PIECES][8], unsigned char closing[CLOSING]) {
-    size_t at = c->last_sent, nv = 0;
-    for (size_t i = 0; i < LAST_PIECES; i++) {
-        size_t from = at / RECORD_ALL * RECORD_MAX, skip = at % RECORD_ALL;
-        if (from >= c->last.n)
-            break;
-        size_t n = c->last.n - from < RECORD_MAX ? c->last.n - from : RECORD_MAX;
-        if (skip >= 8 + n) /* the last record, which may be short, is written */
-            break;
-        header(heads[i], FCGI_OUT, c->id, n);
-        if (skip < 8)
-            v[nv++] = (struct iovec){heads[i] + skip, 8 - skip};
-        size_t done = skip < 8 ? 0 : skip - 8;
-        v[nv++] = (struct iovec){c->last.p + from + done, n - done};
-        at += 8 + n - skip;
-    }
-    size_t end = last_size(c) - CLOSING;
-    if (at >= end) {
-        write_closing(c, closing);
-        v[nv++] = (struct iovec){closing + (at - end), CLOSING - (at - end)};
-    }
-    return nv;
-}
-
-/* Until the socket takes no more. */
-static bool write_last(struct fcgi_conn *c) {
-    while (last_left(c)) {
-        unsigned char heads[LAST_PIECES][8], closing[CLOSING];
-        struct iovec v[1 + 2 * LAST_PIECES + 1];
-        v[0] = (struct iovec){c->tail.p, c->tail.n};
-        struct msghdr m = {.msg_iov = v, .msg_iovlen = 1 + last_pieces(c, v + 1, heads, closing)};
-        ssize_t n = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-        c->blocked = n < 0;
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR;
-        size_t old = (size_t)n < c->tail.n ? (size_t)n : c->tail.n;
-        drop_written(c, old);
-        c->last_sent += (size_t)n - old;
-    }
-    spare_give_buf(&c->last);
-    c->last_sent = 0;
-    return true;
-}
-
-bool fcgi_send_end_taking(struct fcgi_conn *c, struct buf *p) {
-    must(!c->ended && p->n);
-    c->ended = true;
-    c->last = *p;
-    *p = BUF(p->max);
-    return c->blocked || write_last(c);
-}
-
-struct ring_op fcgi_to_write(const struct fcgi_conn *c) {
-    return (struct ring_op){.fd = c->fd, .p = c->tail.p, .n = c->tail.n};
-}
-
-bool fcgi_wrote(struct fcgi_conn *c, ssize_t n) {
-    if (n < 0 && n != -EAGAIN && n != -EINTR)
-        return false;
-    drop_written(c, n > 0 ? (size_t)n : 0);
-    c->blocked = c->tail.n > 0;
-    return true;
-}
-
-bool fcgi_flush(struct fcgi_conn *c) {
-    if (c->last.p)
-        return write_last(c);
-    if (!c->tail.n)
-        return true;
-    ssize_t n = send(c->fd, c->tail.p, c->tail.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return fcgi_wrote(c, n < 0 ? -errno : n);
-}
-
-size_t fcgi_pending(const struct fcgi_conn *c) {
-    return c->blocked ? c->tail.n + last_left(c) : 0;
-}
-
-bool fcgi_untaken(int fd) {
-    int n = 0;
-    return ioctl(fd, TIOCOUTQ, &n) == 0 && n > 0;
-}
-
-bool fcgi_wait(struct fcgi_conn *c, int timeout_ms) {
-    int64_t until = clock_mono_ms() + timeout_ms;
-    if (c->tail.n + last_left(c))
-        wait_begins();
-    while (c->tail.n + last_left(c)) {
-        int64_t left = until - clock_mono_ms();
-        struct pollfd p = {.fd = c->fd, .events = POLLOUT};
-        if (left <= 0 || poll(&p, 1, (int)left) < 0 || !fcgi_flush(c))
-            return false;
-    }
-    return true;
-}
-
-void fcgi_close(struct fcgi_conn *c) {
-    fcgi_release(c);
-    base_closep(&c->fd);
-    buf_free(&c->tail);
-    spare_give_buf(&c->last);
 }

@@ -21,8 +21,13 @@ struct fcgi_conn {
     size_t last_sent; /* bytes of it, framed and with the end record, that are written */
     bool blocked;     /* the socket takes no more */
     bool ended;       /* the end record is sent, in tail, or behind last */
-    int status;       /* HTTP status of the answer, for who counts; the writer sets it */
-    void *request;    /* FCGX_Request until fcgi_release */
+    struct fcgi_ahead {
+        uint16_t body, left; /* bytes of the body's first record: in what libfcgi reads first, and
+                                behind */
+        uint8_t padding;     /* after those; all zero: not known */
+    } ahead;
+    int status;    /* HTTP status of the answer, for who counts; the writer sets it */
+    void *request; /* FCGX_Request until fcgi_release */
 };
 
 /* Once in main before threads; leaves SIGPIPE and SIGUSR1 ignored. */

@@ -336,6 +336,136 @@ static void a_body_survives_signals(void **state) {
     rmdir(path);
 }
 
+/* --- bodies as web servers may frame them -------------------------------------------------------
+ */
+
+static void put_record(struct buf *b, unsigned type, unsigned id, size_t n, size_t padding) {
+    const unsigned char head[8] = {1,
+                                   (unsigned char)type,
+                                   0,
+                                   (unsigned char)id,
+                                   (unsigned char)(n >> 8),
+                                   (unsigned char)n,
+                                   (unsigned char)padding,
+                                   0};
+    buf_put(b, head, sizeof head);
+    for (size_t i = 0; i < n; i++)
+        buf_putc(b, (char)(b->n * 31 % 251));
+    for (size_t i = 0; i < padding; i++)
+        buf_putc(b, '#');
+}
+
+struct upload {
+    const char *at;
+    struct buf wire;
+    size_t step; /* bytes a write, behind the first 9000 */
+};
+
+static void *write_slowly(void *arg) {
+    struct upload *u = arg;
+    int fd = dial(u->at);
+    for (size_t sent = 0; sent < u->wire.n;) {
+        size_t n = sent ? u->step : 9000;
+        ssize_t wrote =
+            send(fd, u->wire.p + sent, n < u->wire.n - sent ? n : u->wire.n - sent, MSG_NOSIGNAL);
+        if (wrote <= 0)
+            break;
+        sent += (size_t)wrote;
+    }
+    shutdown(fd, SHUT_WR);
+    char end[64];
+    while (read(fd, end, sizeof end) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+/* Sends u->wire and reads its body, which should be *want. */
+static void upload_is(struct upload *u, int listener, int64_t declared, int64_t max, enum err e,
+                      const struct buf *want) {
+    pthread_t thread;
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    struct fcgi_conn c;
+    const struct fcgi_body_rule rule = {.max = max, .deadline_ms = 20000};
+    char *body;
+    size_t n;
+    assert_int_equal(pthread_create(&thread, NULL, write_slowly, u), 0);
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_true(fcgi_accept(listener, &c));
+    usleep(1000);
+    assert_int_equal(fcgi_read_body(&c, declared, &rule, &body, &n), e);
+    if (e == OK) {
+        assert_int_equal(n, want->n);
+        assert_memory_equal(body, want->p, n);
+        assert_int_equal(body[n], 0);
+        free(body);
+    }
+    fcgi_close(&c);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    buf_free(&u->wire);
+}
+
+/* A request with a body in records of these sizes (the last is 0); *body: what is in them. */
+static void frame(struct upload *u, const size_t *sizes, size_t padding, struct buf *body) {
+    u->wire = BUF(4u << 20);
+    buf_put(&u->wire, "\1\1\0\1\0\10\0\0\0\1\0\0\0\0\0\0", 16);
+    put_record(&u->wire, 4, 1, 0, 0);
+    for (; *sizes; sizes++) {
+        size_t from = u->wire.n + 8;
+        put_record(&u->wire, 5, 1, *sizes, padding);
+        buf_put(body, u->wire.p + from, *sizes);
+    }
+}
+
+static const struct outcome {
+    unsigned last; /* type of the record behind the body, 0 = none: it breaks off */
+    int declared;  /* more than there is; -1: not told */
+    int max;       /* what is allowed more than there is */
+    enum err e;
+} outcomes[] = {
+    {5, 0, 0, OK},
+    {5, -1, 0, OK},
+    {5, 0, -1, ERR_BODY_TOO_LARGE},
+    {5, 1, 1, ERR_BODY_SHORT},
+    {0, 0, 0, ERR_CLIENT_GONE},
+    {2, 0, 0, ERR_CLIENT_GONE}, /* FCGI_ABORT_REQUEST */
+};
+
+static void upload_one(const char *at, int listener, const size_t *sizes, size_t padding,
+                       size_t step, const struct outcome *o) {
+    struct upload u = {.at = at, .step = step};
+    struct buf body AUTO(buf_free) = BUF(4u << 20);
+    frame(&u, sizes, padding, &body);
+    if (o->last)
+        put_record(&u.wire, o->last, 1, 0, 0);
+    int64_t n = (int64_t)body.n;
+    upload_is(&u, listener, o->declared < 0 ? -1 : n + o->declared, n + o->max, o->e, &body);
+}
+
+static void a_large_body_is_read_however_it_is_framed(void **state) {
+    (void)state;
+    char path[] = "/tmp/tollgate-fcgi-XXXXXX", at[64];
+    struct fault f = {0};
+    assert_non_null(mkdtemp(path));
+    snprintf(at, sizeof at, "%s/s", path);
+    fcgi_library_init();
+    int listener = fcgi_listen(at, 4, &f);
+    static const size_t framings[][6] = {{8159},        {8160},
+                                         {8161},        {8168},
+                                         {20000},       {65535, 65535, 65535, 1},
+                                         {8150, 30000}, {8144, 9, 30000},
+                                         {1, 30000},    {30000, 1, 1, 40000, 7}};
+    static const size_t paddings[] = {0, 1, 7, 255}, steps[] = {1, 7, 4096, 1 << 20};
+    for (size_t i = 0; i < ARRAY_LEN(framings); i++)
+        for (size_t k = 0; k < ARRAY_LEN(paddings); k++)
+            for (size_t m = 0; m < ARRAY_LEN(steps); m++)
+                for (size_t o = 0; o < ARRAY_LEN(outcomes) && (!o || steps[m] >= 4096); o++)
+                    upload_one(at, listener, framings[i], paddings[k], steps[m], &outcomes[o]);
+    close(listener);
+    unlink(at);
+    rmdir(path);
+}
+
 static void accepting_does_not_wait(void **state) {
     (void)state;
     char path[] = "/tmp/tollgate-fcgi-XXXXXX", at[64];
@@ -371,6 +501,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepting_does_not_wait),
         cmocka_unit_test(a_body_survives_signals),
+        cmocka_unit_test(a_large_body_is_read_however_it_is_framed),
         cmocka_unit_test(answers_of_any_size_arrive_whole),
         cmocka_unit_test(what_is_taken_over_follows_what_was_queued),
         cmocka_unit_test(a_write_goes_on_where_the_last_one_ended),
