@@ -53,6 +53,12 @@ CREATE TABLE bench_hours ENGINE=MyISAM AS SELECT user_id, key_id, s - s % 3600 A
  FROM bench_week GROUP BY user_id, key_id, at, model, group_id""")
 
 
+COLUMNS = ("id, created_s, type, user_id, key_id, group_id, channel_id, price_id, group_ratio, cost, prompt, completion, cached, cache_write_5m,"
+           " cache_write_1h, image_in, audio_in, audio_out, reasoning, searches, status, attempts, end_reason, policy, stream, test_mode, estimated,"
+           " interrupted, started_us, first_byte_us, duration_us, request_id, upstream_request_id, model, upstream_model, ip, endpoint, error_code,"
+           " content")  # of ROW
+
+
 def bare(site, table):
     """Empties a table and takes its secondary indexes away; returns what brings them back."""
     made = site.sql(f"SHOW CREATE TABLE {table}").replace("\\n", "\n")
@@ -68,7 +74,7 @@ def fill_month(site, now, week_rows, weeks, begin, end):
         start = now - (w + 1) * WEEK
         if start < end and start + WEEK > begin:
             row = ROW.format(base=1 + (WEEKS - 1 - w) * week_rows, start=start)
-            text += f"INSERT INTO usage_rows SELECT {row} FROM bench_week WHERE s >= {begin - start} AND s < {end - start};"
+            text += f"INSERT INTO usage_rows ({COLUMNS}) SELECT {row} FROM bench_week WHERE s >= {begin - start} AND s < {end - start};"
     site.sql(text)
 
 
