@@ -32,7 +32,7 @@ test('no thread of a worker pushes the web server off its processor', async () =
   const policies = await eventually(() => {
     const all = s.workers().flatMap((pid) => fs.readdirSync(`/proc/${pid}/task`)
       .map((tid) => fs.readFileSync(`/proc/${pid}/task/${tid}/stat`, 'utf8').split(') ')[1].split(' ')[38]));
-    return all.length >= 16 && all; // a main, a loop, a ledger, a journal and four fronts each
+    return all.length >= 14 && all; // a main, a ledger and five fronts each
   }, 'all threads run');
   assert.deepEqual(new Set(policies), new Set(['3'])); // SCHED_BATCH, proc(5) field 41
 });
