@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -209,6 +210,8 @@ def cold(args):
 
 
 def run(args):
+    if not shutil.which("wrk"):  # before a million keys are made
+        raise SystemExit("bench keys: the program wrk is missing")
     n = args.keys
     os.environ["TOLLGATE_DEVDB_POOL"] = args.pool
     with Site(args) as small, Site(args) as site:
