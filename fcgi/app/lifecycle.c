@@ -83,14 +83,16 @@ static bool open_listener(struct app *a, const char *socket, struct fault *f) {
     return a->listen_fd >= 0;
 }
 
-/* The database may come up after us: wait for it, unless told to stop. */
+/* The database may come up after us: wait for it, unless told to stop. A SIGHUP stays pending: it
+ * is obeyed when the worker runs. */
 static enum err wait_for_schema(struct db *db, const sigset_t *mine, struct fault *f) {
+    sigset_t stop = *mine;
+    sigdelset(&stop, SIGHUP);
     for (;;) {
         enum err e = schema_check(db, f);
         if (e != ERR_DB_AWAY)
             return e;
-        int sig = wait_signal(mine, 500);
-        if (sig == SIGTERM || sig == SIGINT)
+        if (wait_signal(&stop, 500))
             return fault_set(f, ERR_STOPPING, NULL);
     }
 }

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { chatStream, sleep } from './lib/provider.mjs';
-import { Stack, build, eventually, run } from './lib/stack.mjs';
+import { Stack, build, eventually, root, run, slow } from './lib/stack.mjs';
 
 let s;
 before(async () => { s = await Stack.start(); });
@@ -98,6 +98,24 @@ test('SIGHUP applies a changed setting and refuses a bad file, serving on', asyn
   s.writeConf({ 'limit.headers': '64K' });
   for (const p of s.workers()) process.kill(p, 'SIGHUP');
   await sleep(300);
+});
+
+test('a worker asked to reload while it starts, and while it waits for its database, does so once it runs', async () => {
+  const conf = path.join(s.dir, 'early.conf'), late = path.join(s.dir, 'late.sock'), asked = path.join(s.dir, 'asked');
+  fs.writeFileSync(conf, fs.readFileSync(s.confFile(), 'utf8').replace(/^db\.hosts.*$/m, `db.hosts = ${late}`), { mode: 0o600 });
+  const reloads = s.logLines('reloaded').length;
+  const early = s.spawn(path.join(root, 'scripts/pool'), ['--socket', path.join(s.dir, 'early.sock'), '--workers', '1', '--',
+    'sh', '-c', 'kill -HUP $$; echo $$ >"$0"; exec "$@"', asked, path.join(build, 'tollgate.fcgi'), '--config', conf]);
+  try {
+    const pid = await eventually(() => fs.existsSync(asked) && Number(fs.readFileSync(asked, 'utf8')), 'it was asked before it ran');
+    await sleep(700 * slow); // it has looked for its database more than once
+    fs.symlinkSync(path.join(s.dbDir, 'db.sock'), late);
+    await eventually(() => s.logLines('worker_started').some((l) => l.pid === pid), 'that worker runs');
+    await eventually(() => s.logLines('reloaded').length === reloads + 1, 'it reloads, and no other worker');
+  } finally {
+    early.kill('SIGTERM');
+    await early.done;
+  }
 });
 
 test('every log line is JSON with time, level, event; what concerns a request has its id', async () => {
