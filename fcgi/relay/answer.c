@@ -45,17 +45,12 @@ static void write_head(struct exchange *x, struct buf *out, int status, struct s
         put_ms(out, "X-Tollgate-Overhead-Ms", x->first_attempt_mono_us - x->started_mono_us);
 }
 
-/* Models answer 200 or fail; a service's 201 or 204 is its own. */
-static int good_status(const struct exchange *x) {
-    return x->service && x->upstream_status ? x->upstream_status : 200;
-}
-
 /* Puts the head before the first bytes, so that both leave in one write. */
 static void commit(struct exchange *x, struct buf *out) {
     if (x->committed)
         return;
     x->committed = true;
-    write_head(x, out, good_status(x), x->content_type);
+    write_head(x, out, settle_good_status(x), x->content_type);
     buf_str(out, x->service_fields);
     head_end(out);
     if (x->call && http_sent(x->call, x->sent.n ? x->sent.n : x->body_n))
@@ -148,23 +143,6 @@ static enum err on_event(void *ctx, const struct sse_event *ev) {
     return batch->failed ? ERR_UPSTREAM_INVALID : OK;
 }
 
-static ratio charged_ratio(const struct exchange *x) {
-    const struct plan_step *s = x->step;
-    if (!s)
-        return RATIO_ONE;
-    return catalog_ratio(x->catalog, catalog_group(x->catalog, x->caller->user_group), s->group);
-}
-
-/* Groups with hard_stop: what was delivered so far has used the hold up. */
-static bool hold_is_used_up(const struct exchange *x) {
-    if (!x->step->group->hard_stop || !x->hold || !x->model->price)
-        return false;
-    struct usage so_far = {.prompt = x->peek.prompt_tokens,
-                           .completion = scan_text_tokens(&x->scan)};
-    return !x->scan.terminal &&
-           billing_cost(x->model->price, charged_ratio(x), &so_far) >= billing_held(x->hold);
-}
-
 static enum http_flow take_events(struct exchange *x, struct str p) {
     struct buf *batch = &x->relay->batch;
     buf_clear(batch);
@@ -174,7 +152,7 @@ static enum http_flow take_events(struct exchange *x, struct str p) {
         buf_free(batch);
     if (e || !delivered)
         return HTTP_STOP;
-    x->hard_stopped = hold_is_used_up(x);
+    x->hard_stopped = settle_hold_is_used_up(x);
     return x->hard_stopped ? HTTP_STOP : HTTP_TAKEN;
 }
 
@@ -190,19 +168,13 @@ static enum http_flow take_bytes(struct exchange *x, struct str p) {
     return deliver(x, buf_view(batch)) ? HTTP_TAKEN : HTTP_STOP;
 }
 
-/* What was held back is read once more, for its text this time. */
-static void count_text(struct exchange *x) {
-    scan_init(&x->scan, x->dialect);
-    scan_feed(&x->scan, buf_view(&x->held));
-}
-
 /* Its text is counted when it is needed: a provider that answers in JSON nearly always says how
  * much that was. A stream in JSON does not wait for its end. */
 static enum http_flow take_whole(struct exchange *x, struct str p) {
     bool grows = x->peek.stream && dialect_ops(x->dialect)->streams_json;
     bool hold = !x->committed && !grows && x->held.n + p.n <= WHOLE_MAX;
     if (!hold && x->scan.textless)
-        count_text(x);
+        settle_count_text(x);
     scan_feed(&x->scan, p);
     if (!hold)
         return take_bytes(x, p);
@@ -211,10 +183,12 @@ static enum http_flow take_whole(struct exchange *x, struct str p) {
     return HTTP_TAKEN;
 }
 
-static void take_error(struct exchange *x, struct str p) {
+/* An error past its limit is not read on: it may never end. */
+static enum http_flow take_error(struct exchange *x, struct str p) {
     size_t limit = (size_t)x->relay->conf()->limit_error_body;
-    if (x->held.n < limit)
-        buf_str(&x->held, str_sub(p, 0, limit - x->held.n));
+    size_t room = x->held.n < limit ? limit - x->held.n : 0;
+    buf_str(&x->held, str_sub(p, 0, room));
+    return p.n <= room ? HTTP_TAKEN : HTTP_STOP;
 }
 
 enum http_flow answer_data(struct exchange *x, struct str p) {
@@ -234,8 +208,7 @@ enum http_flow answer_data(struct exchange *x, struct str p) {
     case ANSWER_BYTES:
         return take_bytes(x, p);
     case ANSWER_ERROR:
-        take_error(x, p);
-        return HTTP_TAKEN;
+        return take_error(x, p);
     case ANSWER_NONE:
         break;
     }
@@ -323,117 +296,6 @@ void answer_ping(struct exchange *x) {
 
 /* --- the end ------------------------------------------------------------------------------- */
 
-/* A refusal that came as an answer, with status 200: it costs as little as any other. */
-static bool is_bare_error(struct exchange *x) {
-    bool error = x->told_error || x->scan.saw_error;
-    if (!error || x->scan.usage.reported)
-        return false;
-    if (x->scan.textless)
-        count_text(x);
-    return !x->scan.text_bytes;
-}
-
-/* Answers that are text, whose streams have a last word. */
-static bool is_text(const struct exchange *x) {
-    return x->family == COUNTER_ROUTE_CHAT || x->family == COUNTER_ROUTE_COMPLETIONS ||
-           x->family == COUNTER_ROUTE_RESPONSES || x->family == COUNTER_ROUTE_MESSAGES ||
-           x->family == COUNTER_ROUTE_GEMINI;
-}
-
-/* What is billed: the provider's word; where it has not spoken, was cut off before it could or says
- * that a question or its text was nothing, our estimate of what was sent and delivered. */
-static void bill(struct exchange *x) {
-    struct outcome *o = &x->outcome;
-    struct usage *u = &x->scan.usage;
-    bool doubtful = !x->complete || (is_text(x) && !u->completion);
-    if (x->scan.textless && (!u->reported || doubtful)) {
-        count_text(x);
-        scan_finish(&x->scan);
-    }
-    int64_t delivered = scan_text_tokens(&x->scan);
-    bool cut_off = !x->complete && !x->scan.terminal;
-    o->usage = *u;
-    o->usage.images = x->images;
-    if (!u->reported) {
-        o->usage_estimated = true;
-        o->usage.prompt = x->peek.prompt_tokens;
-        o->usage.completion = delivered;
-        return;
-    }
-    if ((cut_off || !u->completion) && u->completion < delivered) {
-        o->usage_estimated = true;
-        o->usage.completion = delivered;
-    }
-    if (is_text(x) && !u->prompt) {
-        o->usage_estimated = true;
-        o->usage.prompt = x->peek.prompt_tokens;
-    }
-}
-
-static void count(const struct exchange *x) {
-    const struct outcome *o = &x->outcome;
-    counter_add_at(COUNTER_REQUESTS, x->family, counter_status(o->status), 1);
-    counter_observe(COUNTER_DURATION, o->duration_us);
-    if (o->first_byte_us)
-        counter_observe(COUNTER_FIRST_BYTE, o->first_byte_us);
-    if (x->attempts)
-        counter_observe(COUNTER_OVERHEAD, x->first_attempt_mono_us - x->started_mono_us);
-    if (x->client_gone)
-        counter_add(COUNTER_CLIENT_LEFT, 1);
-    if (o->end == END_BROKEN)
-        counter_add(COUNTER_STREAMS_BROKEN, 1);
-    if (!o->billable)
-        return;
-    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_PROMPT, 0, o->usage.prompt);
-    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_CACHED, 0, o->usage.cached);
-    counter_add_at(COUNTER_TOKENS, COUNTER_TOKEN_COMPLETION, 0, o->usage.completion);
-    counter_add(COUNTER_QUOTA, o->cost);
-    counter_add(COUNTER_ESTIMATED, o->usage_estimated);
-}
-
-static void settle(struct exchange *x, enum end_reason end, int status) {
-    struct outcome *o = &x->outcome;
-    int64_t now = clock_mono_us();
-    const struct plan_step *s = x->step;
-    bool answered = x->mode == ANSWER_EVENTS || x->mode == ANSWER_WHOLE || x->mode == ANSWER_BYTES;
-    answered &= good_status(x) < 400;
-    o->end = end;
-    o->status = status;
-    /* who leaves while the provider works pays the prompt, which the provider has read */
-    bool left_early = x->prompt_read && x->mode == ANSWER_NONE;
-    o->billable = !x->free_of_charge &&
-                  (left_early || (answered && (end == END_OK || x->committed || x->client_gone) &&
-                                  !is_bare_error(x)));
-    if (o->billable && !x->service)
-        bill(x);
-    o->policy = s ? s->group->leave : LEAVE_CANCEL;
-    o->price = x->model ? x->model->price : NULL;
-    o->group_ratio = charged_ratio(x);
-    o->request_id = x->rq.id;
-    o->upstream_request_id = x->upstream_id;
-    o->model = x->peek.model;
-    o->upstream_model = s ? s->model : STR("");
-    o->ip = x->ip;
-    o->endpoint = x->endpoint;
-    o->error_code = end == END_OK ? STR("") : str_c(err_code(x->fault.err));
-    o->user_id = x->caller->user_id;
-    o->key_id = x->caller->key_id;
-    o->group_id = s ? s->group->id : 0;
-    o->channel_id = s ? s->channel->id : 0;
-    o->stream = x->peek.stream;
-    o->test_mode = x->caller->test_mode;
-    o->attempts = x->attempts;
-    o->started_us = x->started_us;
-    o->first_byte_us = x->first_byte_mono_us ? x->first_byte_mono_us - x->started_mono_us : 0;
-    o->duration_us = now - x->started_mono_us;
-    billing_settle(x->relay->billing, &x->hold, o);
-    count(x);
-    LOG(LOG_EV_REQUEST, log_str("request_id", x->rq.id), log_i("user", o->user_id),
-        log_i("key", o->key_id), log_str("model", o->model), log_i("channel", o->channel_id),
-        log_i("status", status), log_i("end", end), log_i("attempts", o->attempts),
-        log_i("cost", o->cost), log_i("us", o->duration_us));
-}
-
 static void release(struct exchange *x) {
     struct relay *r = x->relay;
     must(!x->closed);
@@ -480,7 +342,7 @@ static void finish_with_held(struct exchange *x) {
 
 void answer_end(struct exchange *x, enum end_reason end) {
     if (!x->finished)
-        settle(x, end, x->committed ? good_status(x) : 0);
+        settle(x, end, x->committed ? settle_good_status(x) : 0);
     release(x);
 }
 
@@ -495,8 +357,8 @@ static void complete_whole(struct exchange *x) {
     struct buf *out = &x->relay->batch;
     buf_clear(out);
     scan_finish(&x->scan);
-    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, good_status(x));
-    write_head(x, out, good_status(x), x->content_type);
+    settle(x, x->draining ? END_CLIENT_LEFT : END_OK, settle_good_status(x));
+    write_head(x, out, settle_good_status(x), x->content_type);
     if (x->outcome.billable)
         head_line_i64(out, "X-Tollgate-Cost", x->outcome.cost);
     head_line_i64(out, "Content-Length", (int64_t)x->held.n);
@@ -513,7 +375,7 @@ static void complete_whole(struct exchange *x) {
 /* A text stream has a last word; a provider that died behind a proxy may end without one. Some
  * never send "[DONE]": there the reason for which an answer ends has to do. */
 static bool ended_early(const struct exchange *x) {
-    return x->mode == ANSWER_EVENTS && is_text(x) && !x->scan.terminal && !x->scan.finished;
+    return x->mode == ANSWER_EVENTS && settle_is_text(x) && !x->scan.terminal && !x->scan.finished;
 }
 
 bool answer_complete(struct exchange *x) {
@@ -544,17 +406,17 @@ bool answer_complete(struct exchange *x) {
     }
     x->complete = true;
     enum end_reason end = x->draining ? END_CLIENT_LEFT : END_OK;
-    if (good_status(x) >= 400) {
+    if (settle_good_status(x) >= 400) {
         fault_set(&x->fault, ERR_UPSTREAM_STATUS, NULL);
         end = END_UPSTREAM;
     }
-    settle(x, end, good_status(x));
+    settle(x, end, settle_good_status(x));
     finish(x, buf_view(out));
     return true;
 }
 
 void answer_broken(struct exchange *x, enum end_reason end) {
-    settle(x, end, good_status(x));
+    settle(x, end, settle_good_status(x));
     if (x->mode != ANSWER_EVENTS || x->client_gone) {
         bool told = fcgi_flush(&x->conn);
         (void)told;

@@ -40,7 +40,7 @@ static unsigned attempt_result(const struct exchange *x, enum http_end end) {
         return COUNTER_ATTEMPT_UNREACHABLE;
     if (end == HTTP_CONNECT_TIMEOUT)
         return COUNTER_ATTEMPT_TIMEOUT;
-    if (end != HTTP_DONE)
+    if (end != HTTP_DONE && x->mode != ANSWER_ERROR) /* an error tells what it is by its status */
         return COUNTER_ATTEMPT_BROKEN;
     if (x->upstream_status == 429)
         return COUNTER_ATTEMPT_RATE_LIMITED;
@@ -79,7 +79,7 @@ static struct str another_key(const struct exchange *x) {
 
 static bool on_head(void *ctx, const struct http_head *head) {
     struct exchange *x = ctx;
-    x->activity_mono_us = x->relay->poller->now_us;
+    x->head_mono_us = x->activity_mono_us = x->relay->poller->now_us;
     x->upstream_status = head->status;
     x->retry_after_ms = head->retry_after_ms;
     x->upstream_id = arena_str(&x->mem, head->request_id);
@@ -357,9 +357,13 @@ static void on_peer(struct watch *w, uint32_t ev) {
 }
 
 /* A timeout of the provider: the next candidate when nothing went out, else the answer is broken.
- */
+ * An error whose text does not end is taken as it came. */
 static void timed_out(struct exchange *x) {
     stop_call(x);
+    if (x->mode == ANSWER_ERROR) {
+        on_end(x, HTTP_DONE);
+        return;
+    }
     counter_add_at(COUNTER_ATTEMPTS, COUNTER_ATTEMPT_TIMEOUT, 0, 1);
     note_failure(x, ERR_UPSTREAM_TIMEOUT);
     channel_failed(x);
@@ -367,8 +371,6 @@ static void timed_out(struct exchange *x) {
         answer_end(x, END_CLIENT_LEFT);
     else if (x->committed)
         answer_broken(x, END_TIMEOUT);
-    else if (x->mode == ANSWER_ERROR && !status_is_retryable(x->upstream_status))
-        answer_provider_error(x);
     else
         attempt_next(x);
 }
@@ -381,6 +383,13 @@ struct due {
     int64_t total, silence, ping, watch_peer;
 };
 
+/* An error's text is worth a short wait: who is told it could be served by another channel. */
+static int64_t error_due_us(const struct exchange *x, const struct conf *c) {
+    int64_t whole = x->head_mono_us + c->upstream_error_body_timeout * 1000;
+    int64_t silent = x->activity_mono_us + c->upstream_idle_timeout * 1000;
+    return whole < silent ? whole : silent;
+}
+
 static struct due due_times(const struct exchange *x, const struct conf *c) {
     struct due d = {.ping = INT64_MAX, .watch_peer = INT64_MAX};
     if (!x->peer.events && !x->client_gone)
@@ -390,6 +399,8 @@ static struct due due_times(const struct exchange *x, const struct conf *c) {
         d.silence = x->wrote_mono_us + c->upstream_idle_timeout * 1000;
     else if (x->mode == ANSWER_NONE)
         d.silence = x->attempt_mono_us + c->upstream_first_byte_timeout * 1000;
+    else if (x->mode == ANSWER_ERROR)
+        d.silence = error_due_us(x, c);
     else
         d.silence = x->activity_mono_us + c->upstream_idle_timeout * 1000;
     if (x->mode == ANSWER_EVENTS && !x->finished && !x->draining && !fcgi_pending(&x->conn))

@@ -89,7 +89,7 @@ struct exchange {
     size_t keys_tried; /* of the running step's channel */
     struct http_call *call;
     struct buf sent; /* edited body, when the client's could not be sent as it is */
-    int64_t first_attempt_mono_us, attempt_mono_us, activity_mono_us, wrote_mono_us,
+    int64_t first_attempt_mono_us, attempt_mono_us, head_mono_us, activity_mono_us, wrote_mono_us,
         first_byte_mono_us;
     struct fault fault;  /* why the last attempt failed */
     int upstream_status; /* the last provider's status, 0 = none */

@@ -31,7 +31,7 @@ void relay_start(struct relay *r, struct exchange *x);
 /* Ends every open exchange now (drain_timeout passed). */
 void relay_cut_all(struct relay *r);
 
-/* --- between attempt.c and answer.c --- */
+/* --- between attempt.c, answer.c and settle.c --- */
 
 /* attempt.c: tries the next candidate, or ends the exchange with the last failure. */
 void attempt_next(struct exchange *x);
@@ -62,3 +62,15 @@ void answer_write_all(struct soon *s);
 void answer_ungather(struct exchange *x);
 /* The socket took more: goes on writing or resumes the transfer. */
 void answer_writable(struct exchange *x);
+
+/* settle.c: the status of an answer that is good: a service's own, else 200. */
+int settle_good_status(const struct exchange *x);
+/* Answers that are text, whose streams have a last word. */
+bool settle_is_text(const struct exchange *x);
+/* What was held back (x->held) is read once more, for its text this time. */
+void settle_count_text(struct exchange *x);
+/* Groups with hard_stop: what was delivered so far has used the hold up. */
+bool settle_hold_is_used_up(const struct exchange *x);
+/* Says what became of the call (x->outcome), bills it and counts it. Once an exchange, before its
+ * last byte is written. status: what the client was told, 0 = nothing. */
+void settle(struct exchange *x, enum end_reason end, int status);

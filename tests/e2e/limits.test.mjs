@@ -112,6 +112,24 @@ test('a provider\'s endless error body is cut, and still an error of the dialect
   assert.ok(r.json.error);
 });
 
+test('limit.error_body: an error of that size is passed on whole and its connection used again, one byte more is cut', async () => {
+  const error = (size) => {
+    const bare = JSON.stringify({ error: { message: '', type: 't', param: null, code: 'c' } });
+    return bare.replace('""', `"${'m'.repeat(size - bare.length)}"`);
+  };
+  for (const [size, whole] of [[8192, true], [8193, false]]) {
+    const text = error(size);
+    assert.equal(text.length, size);
+    const c = s.provider.play((x) => x.answer(400, text));
+    const r = await s.chat(c.mark);
+    assert.equal(r.status, 400);
+    assert.equal(r.json.error.message.includes('m'.repeat(size - 100)), whole, `${size}`);
+    assert.equal(r.json.error.code === 'c', whole, `${size}`);
+    const next = await s.chat(s.provider.play((x) => x.answer(200, { ...chatAnswer(), id: `${x.socket.remotePort}` })).mark);
+    assert.equal(next.json.id === `${c.seen[0].socket.remotePort}`, whole, `${size}: the connection`);
+  }
+});
+
 test('a body that arrives slowly does not cost a worker anything', async () => {
   const slowOnes = [];
   for (let i = 0; i < 40; i++) {

@@ -117,6 +117,11 @@ const probes = {
     assert.match(r.text, /"error"/);
     assert.ok(ms >= 300 && ms < 3000 * slow, `${ms} ms`);
   }],
+  'upstream.error_body_timeout': ['300ms', null, async () => {
+    const [r, ms] = await timed(s.chat(script((x) => { x.head(400); x.write('{"error":'); }).mark));
+    assert.equal(r.status, 400, r.text);
+    assert.ok(ms >= 300 && ms < 2000 * slow, `${ms} ms`);
+  }],
   'upstream.total_timeout': ['700ms', null, async () => {
     const c = script(async (x) => { quiet(x); while (x.left === null) { await sleep(50); x.event(chatChunk('more')); } });
     const [r, ms] = await timed(s.chat(c.mark, { stream: true }));

@@ -1,13 +1,14 @@
 // Which provider serves, and what happens when one does not.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import { Provider, chatAnswer, chatChunk, deadPort, sleep } from './lib/provider.mjs';
 import { events } from './lib/raw.mjs';
-import { Stack, eventually } from './lib/stack.mjs';
+import { Stack, eventually, slow } from './lib/stack.mjs';
 
 let s, a, b;
 const conf = { 'cooldown.failures': '3', 'cooldown.first': '1500ms', 'cooldown.max': '3s', 'upstream.connect_timeout': '700ms',
-  'upstream.first_byte_timeout': '900ms', 'upstream.idle_timeout': '900ms', 'upstream.total_timeout': '4s' };
+  'upstream.first_byte_timeout': '900ms', 'upstream.idle_timeout': '900ms', 'upstream.error_body_timeout': '500ms', 'upstream.total_timeout': '4s' };
 before(async () => {
   s = await Stack.start({ conf });
   a = await Provider.start();
@@ -65,6 +66,65 @@ for (const status of [400, 404, 413, 422]) {
     assert.deepEqual([a.seen.length, b.seen.length], [1, 0]);
   });
 }
+
+/** An error whose text does not end: it comes drop by drop, or as fast as it is read. */
+const endless = {
+  'drop by drop': async (x, status) => {
+    x.head(status);
+    x.write('{"error":{"message":"slow');
+    while (x.left === null) {
+      await sleep(100);
+      x.write('ly');
+    }
+  },
+  flooding: async (x, status) => {
+    x.head(status);
+    x.write('{"error":{"message":"');
+    while (x.left === null) if (!x.write('all the same '.repeat(10000))) await Promise.race([once(x.res, 'drain'), x.closed]);
+  },
+};
+
+for (const [how, play] of Object.entries(endless)) {
+  const told = (status) => (how === 'flooding' ? new RegExp(status) : /slowly/); // what came, where it is short
+  test(`a provider's 503 that does not end (${how}) is answered by the next candidate`, async () => {
+    const model = await pair();
+    a.fallback = (x) => play(x, 503);
+    const t = performance.now();
+    const r = await s.chat('x', { model });
+    assert.equal(r.status, 200, r.text);
+    assert.ok(performance.now() - t < 2000 * slow, 'it took as long as the whole request may');
+    assert.deepEqual([a.seen.length, b.seen.length], [1, 1]);
+    await eventually(() => a.seen[0].left !== null, 'the provider is hung up on');
+  });
+
+  test(`a provider's 422 that does not end (${how}) is told as such, to whom it is told last, too`, async () => {
+    const model = await pair();
+    a.fallback = (x) => play(x, 422);
+    const r = await s.chat('x', { model });
+    assert.equal(r.status, 422, r.text);
+    assert.match(r.json.error.message, told(422));
+    assert.deepEqual([a.seen.length, b.seen.length], [1, 0]);
+    a.fallback = b.fallback = (x) => play(x, 529);
+    const last = await s.chat('x', { model });
+    assert.equal(last.status, 529, last.text);
+    assert.match(last.json.error.message, told(529));
+  });
+}
+
+test('an error whose text breaks off is still the error that its status says', async () => {
+  const model = await pair();
+  const before = await s.metrics();
+  a.fallback = async (x) => {
+    x.head(429, { 'content-length': '500', 'retry-after': '1' });
+    x.write('{"error":');
+    await sleep(50);
+    x.cut('rst');
+  };
+  assert.equal((await s.chat('x', { model })).status, 200);
+  const limited = Object.keys(before).find((k) => /^tollgate_attempts_total\{.*rate_limited/.test(k));
+  assert.ok(limited, Object.keys(before).filter((k) => /attempts_total/.test(k)).join(' '));
+  assert.equal((await s.metrics())[limited], before[limited] + 1);
+});
 
 for (const how of ['fin', 'rst']) {
   test(`a provider that breaks off (${how}) before its first byte is followed by the next`, async () => {
