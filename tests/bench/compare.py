@@ -103,6 +103,10 @@ def summary(rows):
             for name, r in rows.items()}
 
 
+def at_once(n):
+    return f"{n} connection{'' if n == 1 else 's'}"
+
+
 def show_ways(title, figures):
     print(title)
     print(f"  {'':14}{'requests/s':>12}{'to mod_proxy':>14}{'added p50':>12}{'p90':>9}{'p99 ms':>9}")
@@ -139,10 +143,10 @@ def run(args):
                  "static": static(site), "portkey": portkey(site)}
         for cell in CELLS:
             figures = summary(measure(site, args, ports, cell))
-            show_ways(f"{cell[0]} connections, body {cell[1]} B, answer {cell[2]} B", figures)
+            show_ways(f"{at_once(cell[0])}, body {cell[1]} B, answer {cell[2]} B", figures)
             result["cells"].append({"connections": cell[0], "body": cell[1], "answer": cell[2], "load": load_average(), "ways": figures})
             if cell[1:] == (200, 700):
-                result["bars"].append((f"{cell[0]} connections", None, ""))
+                result["bars"].append((at_once(cell[0]), None, ""))
                 result["bars"] += [(name, f["rps"], f"{f['rps']:.0f}  ({f['to_mod_proxy']:.2f})") for name, f in figures.items()
                                    if name not in ("direct", "static file")]
     result["targets"] = judge({(c["connections"], c["body"], c["answer"]): c["ways"] for c in result["cells"]})

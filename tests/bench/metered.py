@@ -8,7 +8,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 from bench_site import Site, cpu_us, load_average
-from compare import show_ways, summary
+from compare import at_once, show_ways, summary
 
 TARGET_RATIOS = {64: 0.80, 2: 0.60}  # from so many connections on; with one, latency decides (bench relay --full has its target)
 TARGET_CPU_US = 100  # from 64 connections on, or at the most there are
@@ -98,7 +98,7 @@ def cpu_of(rows):
 def bars(runs):
     out = []
     for r in runs:
-        out.append((f"{r['connections']} connections, requests/s", None, ""))
+        out.append((f"{at_once(r['connections'])}, requests/s", None, ""))
         for name, f in r["ways"].items():
             if name != "direct":
                 own = "" if name == "mod_proxy" else "gateway, "
@@ -128,7 +128,7 @@ def run(args):
     print(f"keys met for the first time: {cold['rps']:.0f} requests/s in the first 3 s at 64 connections")
     fits, cpu, most = True, 0, max(args.metered_connections)
     for r in result["runs"]:
-        show_ways(f"{r['connections']} connections", r["ways"])
+        show_ways(at_once(r["connections"]), r["ways"])
         show_cpu(r["rounds"])
         fits &= min(ratios(r).values()) >= target_ratio(r["connections"])
         if r["connections"] >= min(64, most):
