@@ -68,7 +68,7 @@ void loop_close(struct app *a) {
 
 void loop_hand_over(struct app *a, struct exchange *x) {
     if (!poller_try_enter(&a->poller)) {
-        must(queue_put(&a->to_loop, &x->node));
+        queue_put(&a->to_loop, &x->node);
         return;
     }
     relay_start(&a->relay, x);

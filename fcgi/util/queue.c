@@ -23,28 +23,16 @@ void queue_wake(struct queue *q) {
     __atomic_store_n(&q->rung, true, __ATOMIC_RELEASE);
 }
 
-bool queue_put(struct queue *q, struct list *node) {
-    bool first, closed;
+void queue_put(struct queue *q, struct list *node) {
+    bool first;
     {
         LOCKED(&q->lock);
-        closed = q->closed;
         first = q->count == 0 && !q->attended;
-        if (!closed) {
-            list_push(&q->items, node);
-            q->count++;
-        }
+        list_push(&q->items, node);
+        q->count++;
     }
-    if (!closed && first)
+    if (first)
         queue_wake(q);
-    return !closed;
-}
-
-void queue_close(struct queue *q) {
-    {
-        LOCKED(&q->lock);
-        q->closed = true;
-    }
-    queue_wake(q);
 }
 
 bool queue_attend(struct queue *q, bool on) {
@@ -75,11 +63,6 @@ size_t queue_take(struct queue *q, struct list *into) {
         q->count = 0;
     }
     return count;
-}
-
-bool queue_closed(struct queue *q) {
-    LOCKED(&q->lock);
-    return q->closed;
 }
 
 size_t queue_count(struct queue *q) {

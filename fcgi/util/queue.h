@@ -15,24 +15,19 @@ struct queue {
     int fd;    /* eventfd */
     bool rung; /* atomic: the eventfd was written to */
     bool attended;
-    bool closed;
 };
 
 void queue_init(struct queue *q);
 void queue_free(struct queue *q);
-/* False when the queue is closed (the item is not taken over). Any thread. */
-must_use bool queue_put(struct queue *q, struct list *node);
-/* While on, the taker looks often enough by itself and is woken for nothing but queue_close and
- * queue_wake. True when items wait already. Taker only. */
+/* Any thread. */
+void queue_put(struct queue *q, struct list *node);
+/* While on, the taker looks often enough by itself and is woken by queue_wake alone. True when
+ * items wait already. Taker only. */
 bool queue_attend(struct queue *q, bool on);
-/* No more puts succeed; the taker is woken. Any thread. */
-void queue_close(struct queue *q);
 /* Moves all waiting items to the end of *into, clears the wake-up; returns how many. Taker only. */
 size_t queue_take(struct queue *q, struct list *into);
-/* True once closed (items may still wait). */
-bool queue_closed(struct queue *q);
 size_t queue_count(struct queue *q);
-/* Readable while items wait or the queue was closed. */
+/* Readable while items wait. */
 int queue_fd(const struct queue *q);
 /* Wakes the taker without an item. */
 void queue_wake(struct queue *q);

@@ -1,5 +1,6 @@
 #include "domain/billing/journal.h"
 #include "unit.h"
+#include "util/lock.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -11,8 +12,22 @@
 
 static char dir[64];
 
+/* The disk: how often it was written to, how long that takes and whether it works. */
+static _Atomic int64_t n_synced;
+static _Atomic unsigned sync_us;
+static _Atomic bool broken;
+
+int fdatasync(int fd) {
+    usleep(sync_us);
+    n_synced++;
+    return broken ? -1 : fsync(fd);
+}
+
 static int setup(void **state) {
     (void)state;
+    n_synced = 0;
+    sync_us = 0;
+    broken = false;
     strcpy(dir, "/tmp/tollgate-journal.XXXXXX");
     return mkdtemp(dir) ? 0 : -1;
 }
@@ -38,16 +53,22 @@ static size_t files(const char *ending) {
     return n;
 }
 
-static struct journal *open_journal(int64_t segment, int64_t max) {
+static struct journal *open_with(struct journal_conf conf) {
     struct journal *j = NULL;
     struct fault f = {0};
-    assert_int_equal(journal_open(&(struct journal_conf){.dir = dir,
-                                                         .worker_id = 7,
-                                                         .segment_bytes = segment,
-                                                         .max_bytes = max},
-                                  &j, &f),
-                     OK);
+    conf.dir = dir;
+    conf.worker_id = 7;
+    assert_int_equal(journal_open(&conf, &j, &f), OK);
     return j;
+}
+
+static struct journal *open_journal(int64_t segment, int64_t max) {
+    return open_with((struct journal_conf){.segment_bytes = segment, .max_bytes = max});
+}
+
+static struct journal *open_synced(int64_t segment) {
+    return open_with(
+        (struct journal_conf){.segment_bytes = segment, .max_bytes = 1 << 30, .sync = true});
 }
 
 static struct opened *new_call(const char *id) {
@@ -68,9 +89,8 @@ static struct bill bill_of(const struct opened *o, uint64_t seq) {
 }
 
 static void end_call(struct journal *j, struct opened *o, uint64_t seq) {
-    struct bill b = bill_of(o, seq), *bills[] = {&b};
-    struct opened *opened[] = {o};
-    assert_true(journal_end(j, bills, opened, 1));
+    const struct bill b = bill_of(o, seq);
+    assert_true(journal_end(j, &b, o));
     free(o);
 }
 
@@ -209,6 +229,99 @@ static void a_full_journal_refuses_calls_and_still_takes_ends(void **state) {
     journal_close(&j, true);
 }
 
+/* --- journal.sync ---------------------------------------------------------------------------- */
+
+#define THREADS 16
+#define CALLS 20 /* of each thread */
+
+static struct journal *shared;
+static _Atomic uint64_t next_seq;
+static struct lock ending = LOCK_INIT;
+
+static void *many_calls(void *arg) {
+    (void)arg;
+    for (int i = 0; i < CALLS; i++) {
+        struct opened *o = new_call("x");
+        int64_t before = n_synced;
+        must(journal_open_call(shared, o) == OK);
+        must(n_synced > before);
+        LOCKED(&ending);
+        const struct bill b = bill_of(o, ++next_seq);
+        must(journal_end(shared, &b, o));
+        free(o);
+    }
+    return NULL;
+}
+
+static void no_call_goes_on_before_the_disk_has_it_and_many_share_its_writes(void **state) {
+    (void)state;
+    pthread_t t[THREADS];
+    next_seq = 0;
+    sync_us = 2000;
+    shared = open_synced(8192); /* many segments */
+    for (size_t i = 0; i < THREADS; i++)
+        must(pthread_create(&t[i], NULL, many_calls, NULL) == 0);
+    for (size_t i = 0; i < THREADS; i++)
+        must(pthread_join(t[i], NULL) == 0);
+    journal_close(&shared, true);
+    assert_in_range(n_synced, CALLS, THREADS * CALLS / 2);
+}
+
+static void an_end_is_on_the_disk_soon_without_being_waited_for(void **state) {
+    (void)state;
+    struct journal *j = open_synced(1 << 20);
+    struct opened *o = new_call("x");
+    assert_int_equal(journal_open_call(j, o), OK);
+    int64_t before = n_synced;
+    sync_us = 100000;
+    end_call(j, o, 1);
+    assert_int_equal(n_synced, before);
+    journal_close(&j, true);
+    assert_int_equal(n_synced, before + 1);
+}
+
+static void two_calls_of_which_the_disk_refuses_one(void) {
+    struct journal *j = open_synced(1 << 20);
+    struct opened *kept = new_call("kept"), *refused = new_call("refused");
+    must(journal_open_call(j, kept) == OK);
+    broken = true;
+    must(journal_open_call(j, refused) == ERR_JOURNAL_FULL);
+    free(refused);
+    broken = false;
+    struct opened *later = new_call("later");
+    must(journal_open_call(j, later) == OK);
+}
+
+static void a_call_that_the_disk_refused_costs_nothing(void **state) {
+    (void)state;
+    killed(two_calls_of_which_the_disk_refuses_one);
+    struct dead_journal *d = journal_adopt(dir, 1);
+    struct dead_calls c;
+    assert_int_equal(journal_dead_read(d, 0, &c), OK);
+    assert_int_equal(c.n_open, 3);
+    assert_string_equal(c.open[0].request_id, "kept");
+    assert_int_equal(c.open[0].interrupted_cost, 3);
+    assert_string_equal(c.open[1].request_id, "refused");
+    assert_int_equal(c.open[1].interrupted_cost, 0);
+    assert_string_equal(c.open[2].request_id, "later");
+    assert_int_equal(c.open[2].interrupted_cost, 3);
+    journal_dead_close(&d, true);
+}
+
+static void a_new_segment_that_the_disk_does_not_take_is_not_used(void **state) {
+    (void)state;
+    struct journal *j = open_synced(1);
+    broken = true;
+    struct opened *o = new_call("x");
+    assert_int_equal(journal_open_call(j, o), ERR_JOURNAL_FULL);
+    assert_int_equal(files("journal"), 1);
+    broken = false;
+    assert_int_equal(journal_open_call(j, o), OK);
+    assert_int_equal(files("journal"), 2);
+    end_call(j, o, 1);
+    journal_close(&j, true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_dead_workers_calls_are_found_again, setup, teardown),
@@ -218,6 +331,14 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_torn_tail_costs_only_the_torn_record, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_journal_refuses_calls_and_still_takes_ends, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            no_call_goes_on_before_the_disk_has_it_and_many_share_its_writes, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_end_is_on_the_disk_soon_without_being_waited_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_call_that_the_disk_refused_costs_nothing, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_new_segment_that_the_disk_does_not_take_is_not_used,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,9 +92,13 @@ static enum err read_segment(struct dead_journal *d, uint64_t number) {
     return e;
 }
 
+/* Of the records of one call that comes first which takes least: it was taken back. */
 static int by_serial(const void *a, const void *b) {
     const struct opened *x = a, *y = b;
-    return x->serial < y->serial ? -1 : x->serial > y->serial;
+    if (x->serial != y->serial)
+        return x->serial < y->serial ? -1 : 1;
+    return x->interrupted_cost < y->interrupted_cost ? -1
+                                                     : x->interrupted_cost > y->interrupted_cost;
 }
 
 static int by_seq(const void *a, const void *b) {

@@ -1,6 +1,7 @@
 #include "domain/billing/journal.h"
 
 #include "domain/billing/journal_file.h"
+#include "domain/billing/journal_sync.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -35,6 +36,8 @@ struct journal {
     struct list old;  /* of struct segment, oldest first */
     struct list open; /* of struct opened */
     struct buf scratch;
+    struct journal_sync *sync; /* NULL: nothing waits for the disk */
+    uint64_t appends;
 };
 
 /* True when `more` bytes and the ends of all calls under way fit into fd, `bytes` long. */
@@ -98,11 +101,8 @@ static bool write_all(struct journal *j, struct str bytes) {
     memcpy(to + head, bytes.p + head, bytes.n - head);
     __atomic_signal_fence(__ATOMIC_RELEASE);
     memcpy(to, bytes.p, head);
-    if (j->conf.sync && fdatasync(j->fd) != 0) {
-        memset(to, 0, bytes.n); /* refused, so it must not be found */
-        return false;
-    }
     j->bytes += (int64_t)bytes.n;
+    j->appends++;
     return true;
 }
 
@@ -110,6 +110,16 @@ static void put_opened(struct journal *j, const struct opened *o) {
     size_t at = journal_file_begin(&j->scratch, JOURNAL_OPENED);
     opened_write(&j->scratch, o);
     journal_file_end(&j->scratch, at);
+}
+
+/* A new file is found after a power cut when its folder is on the disk, too. What stands in the old
+ * one is nobody's to write through any more. */
+static bool sync_segments(const struct journal *j, int new_fd) {
+    if (!j->conf.sync)
+        return true;
+    int dir_fd AUTO(base_closep) = open(j->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir_fd >= 0 && fdatasync(new_fd) == 0 && fsync(dir_fd) == 0 &&
+           (j->fd < 0 || fdatasync(j->fd) == 0);
 }
 
 /* On failure the old segment stays in use: larger than it should be, but whole. */
@@ -126,7 +136,7 @@ static void start_segment(struct journal *j) {
     struct str head = buf_view(&j->scratch);
     int64_t allocated = 0;
     if (j->scratch.failed || !make_room(j, fd, 0, (int64_t)head.n, &allocated) ||
-        pwrite(fd, head.p, head.n, 0) != (ssize_t)head.n) {
+        pwrite(fd, head.p, head.n, 0) != (ssize_t)head.n || !sync_segments(j, fd)) {
         close(fd);
         unlink(path);
         return;
@@ -143,6 +153,13 @@ static void start_segment(struct journal *j) {
     j->number++;
     j->bytes = (int64_t)head.n;
     j->allocated = allocated;
+}
+
+static int file_to_sync(void *ctx, uint64_t *last) {
+    struct journal *j = ctx;
+    LOCKED(&j->lock);
+    *last = j->appends;
+    return fcntl(j->fd, F_DUPFD_CLOEXEC, 0);
 }
 
 enum err journal_open(const struct journal_conf *conf, struct journal **out, struct fault *f) {
@@ -162,6 +179,8 @@ enum err journal_open(const struct journal_conf *conf, struct journal **out, str
         journal_close(&j, true);
         return fault_set(f, ERR_INTERNAL, "%s: journal can not be written", conf->dir);
     }
+    if (conf->sync)
+        j->sync = journal_sync_start(file_to_sync, j);
     *out = j;
     return OK;
 }
@@ -180,6 +199,7 @@ void journal_close(struct journal **jp, bool done) {
     *jp = NULL;
     if (!j)
         return;
+    journal_sync_stop(&j->sync);
     LIST_EACH_SAFE (n, next, &j->old) {
         struct segment *s = CONTAINER_OF(n, struct segment, node);
         if (done) {
@@ -198,7 +218,7 @@ void journal_close(struct journal **jp, bool done) {
     free(j);
 }
 
-enum err journal_open_call(struct journal *j, struct opened *o) {
+static enum err append_opened(struct journal *j, struct opened *o, uint64_t *append) {
     LOCKED(&j->lock);
     if (j->bytes + j->old_bytes > j->conf.max_bytes)
         return ERR_JOURNAL_FULL;
@@ -212,24 +232,46 @@ enum err journal_open_call(struct journal *j, struct opened *o) {
         return ERR_JOURNAL_FULL;
     list_push(&j->open, &o->node);
     j->n_open++;
+    *append = j->appends;
     return OK;
 }
 
-bool journal_end(struct journal *j, struct bill *const *bills, struct opened *const *opened,
-                 size_t n) {
+/* Its record may have been copied, and others stand behind it: another one says that it costs
+ * nothing. */
+static void take_back(struct journal *j, struct opened *o) {
+    LOCKED(&j->lock);
+    list_remove(&o->node);
+    j->n_open--;
+    o->interrupted_cost = 0;
+    buf_clear(&j->scratch);
+    put_opened(j, o);
+    bool written = write_all(j, buf_view(&j->scratch));
+    (void)written; /* a disk that takes nothing */
+}
+
+enum err journal_open_call(struct journal *j, struct opened *o) {
+    uint64_t append;
+    enum err e = append_opened(j, o, &append);
+    if (!e && j->sync && !journal_sync_wait(j->sync, append)) {
+        take_back(j, o);
+        e = ERR_JOURNAL_FULL;
+    }
+    return e;
+}
+
+bool journal_end(struct journal *j, const struct bill *bill, struct opened *opened) {
     LOCKED(&j->lock);
     buf_clear(&j->scratch);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = journal_file_begin(&j->scratch, JOURNAL_ENDED);
-        bill_write(&j->scratch, bills[i]);
-        journal_file_end(&j->scratch, at);
-        if (opened[i]) {
-            list_remove(&opened[i]->node);
-            j->n_open--;
-        }
-        j->last_seq = bills[i]->seq;
-    }
-    return !j->scratch.failed && write_all(j, buf_view(&j->scratch));
+    size_t at = journal_file_begin(&j->scratch, JOURNAL_ENDED);
+    bill_write(&j->scratch, bill);
+    journal_file_end(&j->scratch, at);
+    list_remove(&opened->node);
+    j->n_open--;
+    j->last_seq = bill->seq;
+    bool written = !j->scratch.failed && write_all(j, buf_view(&j->scratch));
+    if (written && j->sync)
+        journal_sync_ask(j->sync, j->appends);
+    return written;
 }
 
 void journal_applied(struct journal *j, uint64_t seq) {

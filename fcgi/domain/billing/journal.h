@@ -5,9 +5,10 @@
  *   ID.N.journal  segments, N counting up; a new one begins with copies of the calls under way,
  *                 so an older one is needed only until its ended calls are in the database
  *
- * Each record carries a CRC-32; a torn tail ends a segment. A record is one write() into the page
- * cache, so it survives the death of the process; with `sync` every append of ended calls and every
- * opened call is also fdatasync'ed, so it survives the death of the machine.
+ * Each record carries a CRC-32; a torn tail ends a segment. A record is in the page cache when it
+ * was written, so it survives the death of the process; with `sync` a call is opened when its
+ * record is on the disk, and the record of its end is there soon, so they survive the death of the
+ * machine.
  */
 #pragma once
 
@@ -30,12 +31,11 @@ must_use enum err journal_open(const struct journal_conf *conf, struct journal *
 void journal_close(struct journal **j, bool done);
 
 /* Writes the opened call and lists it until journal_end. ERR_JOURNAL_FULL when it can not be kept:
- * then nothing is listed. Gives o its serial. Any thread. */
+ * then nothing is listed. Gives o its serial. Any thread; with `sync` it waits for the disk. */
 must_use enum err journal_open_call(struct journal *j, struct opened *o);
-/* Writes ended calls in one go and takes their openings off the list. False when the disk did not
- * take them: they must reach the database before they are forgotten. Ledger thread. */
-must_use bool journal_end(struct journal *j, struct bill *const *bills,
-                          struct opened *const *opened, size_t n);
+/* Writes an ended call and takes its opening off the list. False when there was no room for it: it
+ * must reach the database before it is forgotten. Any thread, in the order of bill->seq. */
+must_use bool journal_end(struct journal *j, const struct bill *bill, struct opened *opened);
 /* Ended calls up to seq are in the database: deletes segments nobody needs. Ledger thread. */
 void journal_applied(struct journal *j, uint64_t seq);
 

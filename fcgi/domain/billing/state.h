@@ -20,11 +20,8 @@ struct billing {
     struct limits *limits;
     int bell;
     struct queue written; /* of struct hold: in the journal, on their way to the database */
-    uint64_t last_seq;    /* of ended calls; who writes them to the journal has it: */
-    struct lock ending;   /* whoever settles, one at a time, */
-    bool writes_apart;    /* or a thread, where each write goes through to the disk: */
-    struct queue ended;   /* of struct hold: settled, on their way to it */
-    pthread_t writer;
+    struct lock ending;   /* one call at a time: */
+    uint64_t last_seq;    /* of ended calls */
     struct usage_ids ids;
     _Atomic int64_t backlog;
     _Atomic int64_t good_until_ms; /* until then (clock_mono_ms) leases may be spent; 0 = never */
@@ -35,7 +32,7 @@ struct billing {
 };
 
 struct hold {
-    struct list node; /* in `ended` or `written`, later in the ledger's batches */
+    struct list node; /* in `written`, later in the ledger's batches */
     struct opened opened;
     struct lease *leases[SHARE_MAX];
     int64_t resets_at[SHARE_MAX];
@@ -43,15 +40,6 @@ struct hold {
     int64_t amount;
     struct bill bill;
 };
-
-/* Ended calls go to the journal first, so that a database that hangs does not keep them in memory
- * only. Where that waits for the disk, a thread apart does it for many calls at once; else it is
- * done when writer_put returns, before the client has the answer's last byte. writer_stop waits for
- * the thread. */
-void writer_start(struct billing *b, bool apart);
-void writer_stop(struct billing *b);
-/* Takes over h. Any thread. */
-void writer_put(struct billing *b, struct hold *h);
 
 /* Writes a worker's ended calls in one transaction, leaving out what it has written before. bills
  * are in the order of their seq. */
