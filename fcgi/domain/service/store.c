@@ -133,10 +133,12 @@ struct naming {
 
 static enum err find(struct db *db, const struct naming *n, int64_t *id) {
     struct q_service_by_name row;
+    *id = 0;
     enum err e = q_service_by_name(db, &(struct q_service_by_name_in){n->service}, &row);
     if (e == ERR_DB_NO_ROW)
         return fault_set(n->f, ERR_ABSENT, "service '%.*s'", STR_ARG(n->service));
-    *id = e == OK ? row.id : 0;
+    if (e == OK)
+        *id = row.id;
     return e;
 }
 
