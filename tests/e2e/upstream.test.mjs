@@ -4,8 +4,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import zlib from 'node:zlib';
+import { once } from 'node:events';
 import { after, before, test } from 'node:test';
-import { Provider, chatAnswer, chatStream, usage } from './lib/provider.mjs';
+import { Provider, chatAnswer, chatStream, sleep, usage } from './lib/provider.mjs';
 import { Raw } from './lib/raw.mjs';
 import { Stack, eventually, run } from './lib/stack.mjs';
 
@@ -40,6 +41,23 @@ test('a provider with a trusted certificate serves, stream and not', async () =>
   const c = good.play((x) => chatStream(x, { n: 20, gap: 5 }));
   const r = await s.chat(c.mark, { model: 'tls-model', stream: true });
   assert.ok(r.text.endsWith('data: [DONE]\n\n'));
+});
+
+test('over TLS, too, an error whose text does not end is told, and its connection given up', async () => {
+  s.writeConf({ 'upstream.error_body_timeout': '300ms' });
+  for (const p of s.workers()) process.kill(p, 'SIGHUP');
+  await eventually(() => s.logLines('reloaded').length === 2, 'both workers know it');
+  const endless = {
+    'drop by drop': async (x) => { while (x.left === null) { x.write('more '); await sleep(50); } },
+    flooding: async (x) => { while (x.left === null) if (!x.write('more '.repeat(20000))) await Promise.race([once(x.res, 'drain'), x.closed]); },
+  };
+  for (const [how, play] of Object.entries(endless)) {
+    const c = good.play((x) => { x.head(422, { 'content-type': 'text/plain' }); return play(x); });
+    const r = await s.chat(c.mark, { model: 'tls-model' });
+    assert.equal(r.status, 422, `${how}: ${r.text}`);
+    await eventually(() => c.seen[0].left !== null, `${how}: the provider is hung up on`);
+    assert.equal((await s.chat('x', { model: 'tls-model' })).status, 200, how);
+  }
 });
 
 test('a provider whose certificate nobody trusts never sees the key: 502', async () => {
