@@ -69,7 +69,7 @@ UPDATE leases SET amount = amount - ?, settled = settled - ?, op_no = ?, op_move
   recall = recall AND ?
 WHERE worker_id = ? AND kind = ? AND owner_id = ? AND period = ?;
 
--- name: lease_folded :exec
+-- name: lease_folded :bulk
 -- in: spent:i64 worker_id:i64 kind:i64 owner_id:i64 period:i64
 UPDATE leases SET settled = settled - ?
 WHERE worker_id = ? AND kind = ? AND owner_id = ? AND period = ?;

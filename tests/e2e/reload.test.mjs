@@ -17,7 +17,7 @@ const keys = [...fs.readFileSync(path.join(root, 'fcgi/door/conf.def'), 'utf8')
 let s;
 const base = {};
 before(async () => {
-  s = await Stack.start({ workers: 1 });
+  s = await Stack.start({ workers: 1, conf: { 'lease.idle': '20s' } });
   Object.assign(base, s.conf);
   await s.addChannel({ name: 'second', url: `${s.provider.url}/v1`, models: ['twice'] });
   await s.addChannel({ name: 'third', url: `${s.provider.url}/v1`, models: ['twice'] });
@@ -206,6 +206,12 @@ const probes = {
     await s.chat('x');
     await sleep(2500);
     assert.ok((await s.sql('SELECT SUM(amount) AS n FROM leases'))[0].n > 0, 'the lease is kept');
+  }, () => eventually(async () => !(await s.sql('SELECT SUM(amount) AS n FROM leases'))[0].n, 'the lease went back', 6000 * slow)],
+  'lease.kept': ['0', async () => {
+    await s.chat('x');
+    await sleep(2500); // a twentieth of lease.idle is one second here
+    assert.ok((await s.sql('SELECT SUM(amount) AS n FROM leases'))[0].n > 0, 'the lease is kept');
+    assert.equal((await s.sql('SELECT SUM(settled) AS n FROM leases WHERE kind = 1'))[0].n, 0, 'what it has spent was moved');
   }, () => eventually(async () => !(await s.sql('SELECT SUM(amount) AS n FROM leases'))[0].n, 'the lease went back', 6000 * slow)],
   'billing.interrupted_full': ['on', ...[(r) => r.cost < 100, (r) => r.cost >= 2000].map((ok, i) => async () => {
     const id = `interrupted-${i}`;

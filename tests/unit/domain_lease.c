@@ -84,6 +84,26 @@ static void a_lease_in_use_or_in_debt_is_never_forgotten(void **state) {
     lease_unpin(l);
 }
 
+static void a_lease_whose_spending_was_not_moved_is_not_forgotten(void **state) {
+    (void)state;
+    struct lease *l = lease_pin(&leases, &account);
+    int64_t mine = 0;
+    assert_int_equal(take(l, 10, &mine), TAKE_DRAW);
+    lease_drawn(l, 10, mine, 10);
+    lease_settle(l, 10, 10);
+    lease_flushed(l, 10);
+    l->folded_ms = l->used_ms - 1;
+    lease_unpin(l);
+    leases_sweep(&leases, INT64_MAX);
+    assert_ptr_equal(lease_pin(&leases, &account), l);
+    l->folded_ms = l->used_ms;
+    lease_unpin(l);
+    leases_sweep(&leases, INT64_MAX);
+    l = lease_pin(&leases, &account);
+    assert_int_equal(l->draw, 0);
+    lease_unpin(l);
+}
+
 static void a_fenced_worker_owes_what_it_holds(void **state) {
     (void)state;
     struct lease *l = lease_pin(&leases, &account);
@@ -147,6 +167,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_failed_draw_gives_back_what_was_at_hand, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lease_in_use_or_in_debt_is_never_forgotten, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_lease_whose_spending_was_not_moved_is_not_forgotten,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_fenced_worker_owes_what_it_holds, setup, teardown),
         cmocka_unit_test_setup_teardown(many_threads_spend_it_all_and_not_a_unit_more, setup,
                                         teardown),

@@ -271,31 +271,45 @@ static enum err give_back(struct bank *bank, struct db *db, struct gift *gifts, 
 
 struct folding {
     struct bank *bank;
-    const struct allow_id *id;
+    const struct allow_id *ids;
+    size_t n, n_rows;
+    struct q_allow_return_in allowances[DRAW_RETURN_MAX];
+    struct q_lease_folded_in leases[DRAW_RETURN_MAX];
 };
 
-static enum err run_fold(struct db *db, void *ctx) {
-    const struct folding *f = ctx;
-    const struct allow_id *id = f->id;
+static enum err look_to_fold(struct db *db, struct folding *f, const struct allow_id *id) {
     struct row row = {0};
     enum err e = read_row(db, f->bank->worker, id, &row);
     if (e == ERR_DB_NO_ROW || (!e && !row.settled))
         return OK;
-    if (!e)
-        e = note_events(db, id, &row, row.settled);
-    if (!e)
-        e = q_allow_return(
-            db, &(struct q_allow_return_in){0, row.settled, id->kind, id->id, id->period}, 1, NULL);
-    if (!e)
-        e = q_lease_folded(
-            db,
-            &(struct q_lease_folded_in){row.settled, f->bank->worker, id->kind, id->id, id->period},
-            NULL);
-    return e;
+    if (e)
+        return e;
+    size_t i = f->n_rows++;
+    f->allowances[i] = (struct q_allow_return_in){0, row.settled, id->kind, id->id, id->period};
+    f->leases[i] =
+        (struct q_lease_folded_in){row.settled, f->bank->worker, id->kind, id->id, id->period};
+    return note_events(db, id, &row, row.settled);
 }
 
-enum err draw_fold(struct bank *bank, struct db *db, const struct allow_id *id) {
-    struct folding f = {bank, id};
+static enum err run_fold(struct db *db, void *ctx) {
+    struct folding *f = ctx;
+    enum err e = OK;
+    f->n_rows = 0;
+    for (size_t i = 0; i < f->n && !e; i++)
+        e = look_to_fold(db, f, &f->ids[i]);
+    if (!e)
+        e = q_allow_return(db, f->allowances, f->n_rows, NULL);
+    return e ? e : q_lease_folded(db, f->leases, f->n_rows, NULL);
+}
+
+static int by_allowance(const void *a, const void *b) {
+    return allow_cmp(a, b);
+}
+
+enum err draw_fold(struct bank *bank, struct db *db, struct allow_id *ids, size_t n) {
+    struct folding f = {.bank = bank, .ids = ids, .n = n};
+    must(n <= DRAW_RETURN_MAX);
+    qsort(ids, n, sizeof *ids, by_allowance);
     return db_transaction(db, true, run_fold, &f);
 }
 

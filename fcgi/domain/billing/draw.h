@@ -40,5 +40,5 @@ must_use enum err draw_all(struct bank *bank, struct db *db, struct draw *draws,
 #define DRAW_RETURN_MAX 100
 must_use enum err draw_return(struct bank *bank, struct db *db, struct lease *const *leases,
                               size_t n, bool *again);
-/* Only moves what was spent. */
-must_use enum err draw_fold(struct bank *bank, struct db *db, const struct allow_id *id);
+/* Only moves what was spent, in one transaction; orders the ids. At most DRAW_RETURN_MAX. */
+must_use enum err draw_fold(struct bank *bank, struct db *db, struct allow_id *ids, size_t n);

@@ -240,7 +240,8 @@ void leases_sweep(struct leases *ls, int64_t before_ms) {
         for (struct lease *l; (l = map_next(&s->map, &at));) {
             bool empty =
                 !l->pins && !l->drawing && !l->pending && !l->avail && !l->held && !l->unflushed;
-            if (empty && l->used_ms < before_ms) {
+            bool told = !l->draw || l->folded_ms >= l->used_ms;
+            if (empty && told && l->used_ms < before_ms) {
                 must(map_remove(&s->map, hash_id(&l->id), &l->id) == l);
                 free(l);
             }

@@ -106,7 +106,8 @@ void leases_fenced(struct leases *ls);
  * the shard's lock and must only look. */
 void leases_each(struct leases *ls, bool (*wants)(const struct lease *l, void *ctx),
                  void (*fn)(struct lease *l, void *ctx), void *ctx);
-/* Forgets leases that hold nothing and were not used since `before_ms`. */
+/* Forgets leases that hold nothing, were not used since `before_ms` and whose spending was moved.
+ */
 void leases_sweep(struct leases *ls, int64_t before_ms);
 
 int allow_cmp(const struct allow_id *a, const struct allow_id *b);

@@ -51,6 +51,7 @@ must_use enum err ledger_apply(struct db *db, struct usage_ids *ids, int64_t wor
 struct upkeep {
     int64_t beat_ms, recall_ms, adopt_ms, idle_ms, tidy_ms, partition_ms;
     int64_t kept_months; /* what usage.keep_months was when partitions were last looked at */
+    size_t n_leases;     /* when they were last looked at */
     bool joined, again;
 };
 /* rung: somebody rang the bell. */

@@ -12,7 +12,8 @@
 #define BEAT_MS 2000
 #define RECALL_MS 200
 #define ADOPT_MS 500
-#define FOLD_MS 600000 /* busy leases are folded with each draw, idle ones when they go back */
+#define FOLD_MS 600000 /* of what a busy lease has spent; a draw moves it, too */
+#define FOLD_PART 20   /* of lease.idle: then what an unused lease has spent is moved */
 #define LEASES_PER_TURN DRAW_RETURN_MAX
 #define IDLE_MS 1000
 #define MORE_MS 50 /* until the next of many: looking through all leases costs as well */
@@ -127,10 +128,13 @@ struct idle {
     struct billing *b;
     struct db *db;
     int64_t now_ms;
+    int64_t idle_ms, fold_ms;             /* without use, until a lease goes back, is folded */
     int left;                             /* a turn must not keep ended calls waiting */
     bool all;                             /* the end: everything goes back */
+    size_t n_leases;                      /* that were looked at */
     struct lease *going[DRAW_RETURN_MAX]; /* pinned */
-    size_t n_going;
+    struct allow_id folding[DRAW_RETURN_MAX];
+    size_t n_going, n_folding;
     enum err e;
 };
 
@@ -143,22 +147,27 @@ static void return_going(struct idle *i) {
     i->n_going = 0;
 }
 
-static bool is_unused(const struct lease *l, const struct idle *i) {
-    return l->used_ms + i->b->conf()->lease_idle < i->now_ms;
+static void fold_all(struct idle *i) {
+    if (i->n_folding && !i->e)
+        i->e = draw_fold(&i->b->bank, i->db, i->folding, i->n_folding);
+    i->n_folding = 0;
 }
 
 static bool is_idle(const struct lease *l, const struct idle *i) {
-    return !l->pins && !l->drawing && (i->all || (is_unused(l, i) && l->avail));
+    bool unused = l->used_ms + i->idle_ms < i->now_ms;
+    return !l->pins && !l->drawing && (i->all || (unused && l->avail));
 }
 
-/* Spent to the last unit: nothing to give back, but who waits for the event must hear of it. A key
- * without a quota never draws, and can wait. */
+/* Who waits for the event of what was spent must hear of it. A key without a quota never draws, and
+ * can wait. */
 static bool is_spent(const struct lease *l, const struct idle *i) {
-    return l->draw && !l->avail && l->folded_ms < l->used_ms && is_unused(l, i);
+    bool known = !l->unflushed && l->used_ms + i->fold_ms < i->now_ms; /* to the database */
+    return l->draw && l->folded_ms < l->used_ms && known;
 }
 
 static bool wants_upkeep(const struct lease *l, void *ctx) {
     struct idle *i = ctx;
+    i->n_leases++;
     bool old = l->folded_ms + FOLD_MS < i->now_ms;
     if (!i->left || !(i->all || old || is_idle(l, i) || is_spent(l, i)))
         return false;
@@ -179,7 +188,9 @@ static void keep_lease(struct lease *l, void *ctx) {
         l->folded_ms = i->now_ms;
     }
     if (!idle) {
-        i->e = draw_fold(&i->b->bank, i->db, &l->id);
+        i->folding[i->n_folding++] = l->id;
+        if (i->n_folding == DRAW_RETURN_MAX)
+            fold_all(i);
         return;
     }
     i->going[i->n_going++] = l;
@@ -188,15 +199,23 @@ static void keep_lease(struct lease *l, void *ctx) {
 }
 
 static void keep_leases(struct billing *b, struct db *db, struct upkeep *u) {
-    struct idle i = {.b = b, .db = db, .now_ms = clock_mono_ms(), .left = LEASES_PER_TURN};
+    int64_t idle = b->conf()->lease_idle, soon = idle / FOLD_PART;
+    struct idle i = {.b = b,
+                     .db = db,
+                     .now_ms = clock_mono_ms(),
+                     .idle_ms = u->n_leases > (size_t)b->conf()->lease_kept ? soon : idle,
+                     .fold_ms = soon,
+                     .left = LEASES_PER_TURN};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
     return_going(&i);
+    fold_all(&i);
+    u->n_leases = i.n_leases;
     u->idle_ms = clock_mono_ms() + (i.left ? IDLE_MS : MORE_MS);
 }
 
 static void tidy(struct billing *b, struct db *db, struct upkeep *u) {
     share_tidy(b->limits, db, b->conf()->lease_ttl);
-    leases_sweep(&b->leases, clock_mono_ms() - b->conf()->lease_idle);
+    leases_sweep(&b->leases, clock_mono_ms() - b->conf()->lease_idle / FOLD_PART);
     enum err e = q_ledger_prune(db, &(struct q_ledger_prune_in){LEDGERS_KEPT_S}, NULL);
     if (!e && q_lease_tidy(db, &(struct q_lease_tidy_in){b->bank.worker}, NULL) == OK)
         u->tidy_ms = clock_mono_ms() + TIDY_MS;
@@ -333,5 +352,6 @@ enum err upkeep_end(struct billing *b, struct db *db) {
         .b = b, .db = db, .now_ms = clock_mono_ms(), .left = LEASES_AT_END, .all = true};
     leases_each(&b->leases, wants_upkeep, keep_lease, &i);
     return_going(&i);
+    fold_all(&i);
     return release(db, b->bank.worker, LEDGER_ENDED);
 }
