@@ -3,7 +3,6 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/hash.h"
-#include "util/queue.h"
 #include "util/secret.h"
 
 static void numbers_are_strict(void **state) {
@@ -120,21 +119,6 @@ static void map_finds_what_was_put(void **state) {
     map_free(&m);
 }
 
-static void queue_hands_over_in_order(void **state) {
-    (void)state;
-    struct queue q;
-    queue_init(&q);
-    struct list a, b, got;
-    list_init(&got);
-    assert_true(queue_put(&q, &a) && queue_put(&q, &b));
-    assert_int_equal(queue_take(&q, &got), 2);
-    assert_ptr_equal(got.next, &a);
-    assert_ptr_equal(got.prev, &b);
-    queue_close(&q);
-    assert_false(queue_put(&q, &a));
-    queue_free(&q);
-}
-
 static void fault_texts_are_filled_in_every_language(void **state) {
     (void)state;
     struct fault f = {0};
@@ -180,7 +164,6 @@ int main(void) {
         cmocka_unit_test(json_strings_are_always_valid),
         cmocka_unit_test(secrets_are_masked_and_ids_stay),
         cmocka_unit_test(map_finds_what_was_put),
-        cmocka_unit_test(queue_hands_over_in_order),
         cmocka_unit_test(fault_texts_are_filled_in_every_language),
         cmocka_unit_test(the_language_is_the_one_preferred_most),
     };
