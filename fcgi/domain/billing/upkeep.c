@@ -128,29 +128,43 @@ struct idle {
     struct billing *b;
     struct db *db;
     int64_t now_ms;
-    int64_t idle_ms, fold_ms;             /* without use, until a lease goes back, is folded */
-    int left;                             /* a turn must not keep ended calls waiting */
-    bool all;                             /* the end: everything goes back */
-    size_t n_leases;                      /* that were looked at */
-    struct lease *going[DRAW_RETURN_MAX]; /* pinned */
-    struct allow_id folding[DRAW_RETURN_MAX];
+    int64_t idle_ms, fold_ms; /* without use, until a lease goes back, is folded */
+    int left;                 /* a turn must not keep ended calls waiting */
+    bool all;                 /* the end: everything goes back */
+    size_t n_leases;          /* that were looked at */
+    struct lease *going[DRAW_RETURN_MAX], *folding[DRAW_RETURN_MAX]; /* pinned */
     size_t n_going, n_folding;
     enum err e;
 };
 
+/* What was not tried, or found the database away, is tried again soon. A batch that was refused has
+ * to wait for its leases' next use, or FOLD_MS: it must not stand before the others for ever. */
+static void let_go(struct idle *i, struct lease **batch, size_t *n, bool tried) {
+    for (size_t k = 0; k < *n; k++) {
+        struct lease *l = batch[k];
+        LOCKED(&l->shard->lock);
+        if (tried && i->e != ERR_DB_AWAY)
+            l->folded_ms = i->now_ms;
+        l->pins--;
+    }
+    *n = 0;
+}
+
 static void return_going(struct idle *i) {
-    bool again;
-    if (i->n_going && !i->e)
+    bool again, tried = i->n_going && !i->e;
+    if (tried)
         i->e = draw_return(&i->b->bank, i->db, i->going, i->n_going, &again);
-    for (size_t k = 0; k < i->n_going; k++)
-        lease_unpin(i->going[k]);
-    i->n_going = 0;
+    let_go(i, i->going, &i->n_going, tried);
 }
 
 static void fold_all(struct idle *i) {
-    if (i->n_folding && !i->e)
-        i->e = draw_fold(&i->b->bank, i->db, i->folding, i->n_folding);
-    i->n_folding = 0;
+    struct allow_id ids[DRAW_RETURN_MAX];
+    for (size_t k = 0; k < i->n_folding; k++)
+        ids[k] = i->folding[k]->id;
+    bool tried = i->n_folding && !i->e;
+    if (tried)
+        i->e = draw_fold(&i->b->bank, i->db, ids, i->n_folding);
+    let_go(i, i->folding, &i->n_folding, tried);
 }
 
 static bool is_idle(const struct lease *l, const struct idle *i) {
@@ -184,11 +198,10 @@ static void keep_lease(struct lease *l, void *ctx) {
         LOCKED(&l->shard->lock);
         l->pins--; /* our own pin is no use */
         idle = is_idle(l, i);
-        l->pins += 1 + idle;
-        l->folded_ms = i->now_ms;
+        l->pins += 2; /* the second until its batch is through */
     }
     if (!idle) {
-        i->folding[i->n_folding++] = l->id;
+        i->folding[i->n_folding++] = l;
         if (i->n_folding == DRAW_RETURN_MAX)
             fold_all(i);
         return;
